@@ -25,6 +25,7 @@ paragraph as a test.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -41,6 +42,11 @@ MAX_TAG_BYTES = 64
 """`apns-collapse-id` may not exceed 64 bytes (Apple, "Sending notification requests to APNs")."""
 MAX_DATA_BYTES = 1024
 """Bytes of `Notification.data` as compact JSON: it holds ids, and the text needs the rest of the 4,096."""
+MAX_TTL_SECONDS = 28 * DAY_SECONDS
+"""FCM keeps nothing longer (firebase.google.com/docs/cloud-messaging, "Set the lifespan of a message")."""
+MAX_BADGE = 2**31 - 1
+MAX_LOCALE_CHARS = 35
+"""RFC 5646 section 4.4.1: 35 characters hold every tag without extensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +74,10 @@ class Notification:
     title, body: any text of any length; the sender shortens it to fit (push/payload.py). Ignored when `clear`.
     tag: the conversation's id, 1 to 64 bytes of UTF-8. A later notification with the same tag replaces the earlier.
     badge: the absolute number on the app's icon at the moment of sending, never a difference; None leaves it alone.
-    data: strings for the app's SDK (`conversation`, `seq`, …), at most `MAX_DATA_BYTES` together. FCM reserves keys.
+    data: strings for the app's SDK (`conversation`, `seq`, …), at most `MAX_DATA_BYTES` together. FCM reserves
+        `from`, `message_type` and what starts with `google` or `gcm`.
     clear: show nothing; take away what is shown for `tag` and set the badge (it was read on another device).
-    ttl: seconds the provider may keep it for a device that is off; 0 means now or never.
+    ttl: seconds the provider may keep it for a device that is off; 0 means now or never, 28 days is the most.
     locale: BCP 47 tag of title and body, for the app's SDK; None if unknown.
 
     Raises ValueError naming the field that cannot be sent by any provider.
@@ -90,12 +97,31 @@ class Notification:
             raise ValueError(
                 f"tag must be 1 to {MAX_TAG_BYTES} bytes of UTF-8: use the conversation's id (APNs refuses longer ones)"
             )
-        if not self.tag.isprintable():
-            raise ValueError("tag must be printable: it travels in an HTTP header to APNs")
-        if self.badge is not None and self.badge < 0:
-            raise ValueError(f"badge must be 0 or more, an absolute count of unread messages, not {self.badge}")
-        if self.ttl < 0:
-            raise ValueError(f"ttl must be 0 or more seconds, not {self.ttl}")
+        if not self.tag.isprintable() or not self.tag.isascii():
+            raise ValueError("tag must be printable ASCII: it travels in an HTTP header to APNs")
+        if self.badge is not None and not 0 <= self.badge <= MAX_BADGE:
+            raise ValueError(f"badge must be the absolute count of unread messages, 0 or more, not {self.badge}")
+        if not 0 <= self.ttl <= MAX_TTL_SECONDS:
+            raise ValueError(f"ttl must be 0 to {MAX_TTL_SECONDS} seconds, not {self.ttl}")
+        if self.locale is not None and not (self.locale.isascii() and len(self.locale) <= MAX_LOCALE_CHARS):
+            raise ValueError(
+                f"locale must be a BCP 47 tag of at most {MAX_LOCALE_CHARS} characters, not {self.locale!r}"
+            )
+        _check_data(self.data)
+
+
+def _check_data(data: Mapping[str, str]) -> None:
+    for key, text in data.items():
+        if not isinstance(text, str):
+            raise ValueError(f"data[{key!r}] must be a string (FCM takes nothing else), not {type(text).__name__}")
+    try:
+        size = len(json.dumps(dict(data), ensure_ascii=False, separators=(",", ":")).encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise ValueError("data must be text that can be encoded as UTF-8; it contains half a character") from error
+    if size > MAX_DATA_BYTES:
+        raise ValueError(
+            f"data takes {size} bytes as JSON, more than {MAX_DATA_BYTES}: send ids and let the app fetch the rest"
+        )
 
 
 @dataclass(frozen=True, slots=True)

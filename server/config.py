@@ -186,7 +186,7 @@ SECTIONS: dict[str, type[Section]] = {
 # fmt: off
 VARIABLES: tuple[Variable, ...] = (
     Variable("DATABASE_URL", "database.url", url_of("postgresql", "postgres"), "PostgreSQL ≥15; none: embedded", True),
-    Variable("DATA_DIR", "database.data_dir", folder, "folder of the embedded PostgreSQL and of generated keys"),
+    Variable("DATA_DIR", "database.data_dir", folder, "folder of the embedded PostgreSQL and keys"),
     Variable("DATABASE_MIN_CONNECTIONS", "database.min_connections", whole(1, 1000), "connections kept open"),
     Variable("DATABASE_MAX_CONNECTIONS", "database.max_connections", whole(2, 1000), "most connections of a process"),
     Variable("REDIS_URL", "redis.url", url_of("redis", "rediss", "unix"), "bus between nodes; none: in-process", True),
@@ -338,7 +338,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def _near(name: str, known: set[str]) -> str:
-    matches = difflib.get_close_matches(name, known, n=3, cutoff=0.75)
+    matches = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
     return f"; did you mean {' or '.join(matches)}?" if matches else ""
 
 

@@ -50,7 +50,6 @@ def configure_logging(level: str, format: str, stream: TextIO | None = None) -> 
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.stdlib.ExtraAdder(),
         structlog.processors.StackInfoRenderer(),
         # As plain text: the richer renderers print local variables, and those hold tokens.
         structlog.processors.format_exc_info,
@@ -76,7 +75,7 @@ def configure_logging(level: str, format: str, stream: TextIO | None = None) -> 
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder()],
             processors=[*shared, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )

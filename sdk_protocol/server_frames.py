@@ -38,7 +38,8 @@ class Event(Frame, tag="event", kw_only=True, frozen=True):
     """One event of the log. `usn` is missing on the desk's socket, where `seq` is the cursor.
 
     `body`, decoded: what JSON or MessagePack holds. On the way out it may also be a `msgspec.Raw` with the body as
-    JSON, exactly as the database returned it: JSON frames then carry those bytes verbatim, MessagePack frames convert them.
+    JSON, exactly as the database returned it: JSON frames then carry those bytes verbatim, MessagePack frames
+    convert them.
     """
 
     usn: Usn | UnsetType = UNSET

@@ -48,7 +48,7 @@ class Open(Frame, tag="open", kw_only=True, frozen=True):
 
 
 class Send(Frame, tag="send", kw_only=True, frozen=True):
-    """Send a message. `id` is its identity for ever (S2); `after` is this sender's previous, unacknowledged one (S3)."""
+    """Send a message. `id`: its identity for ever (S2); `after` is this sender's previous, unacknowledged one (S3)."""
 
     ref: Ref
     conversation: UUID

@@ -39,9 +39,11 @@ def fcm_message(address: Address, notification: Notification, *, quiet: bool, no
     message: dict[str, Any] = {
         "data": data,
         "android": {"priority": "normal" if notification.clear else "high", "ttl": f"{notification.ttl}s"},
-        "apns": {"headers": _apns_headers(notification, now), "payload": {"aps": _aps(notification, quiet)}},
+        "apns": {"headers": _apns_headers(notification, now)},
         address.kind: address.value,
     }
+    if aps := _aps(notification, quiet):
+        message["apns"]["payload"] = {"aps": aps}
     if address.platform == "web":
         message["webpush"] = {
             "headers": {"TTL": str(notification.ttl), "Urgency": "normal" if notification.clear else "high"}

@@ -21,11 +21,11 @@ MIN_BUDGET = 4 * MAX_CLUSTER + 100
 """Bytes that hold one character of any kind, its ellipsis, and the closers of the controls inside it."""
 
 _ZWJ = "\u200d"
+_PDF, _PDI = "\u202c", "\u2069"
 _BIDI_CLOSERS = {
-    **dict.fromkeys("\u202a\u202b\u202d\u202e", "\u202c"),  # embeddings and overrides end with PDF (UAX #9, 2.2)
-    **dict.fromkeys("\u2066\u2067\u2068", "\u2069"),  # isolates end with PDI (UAX #9, 2.4)
+    **dict.fromkeys("\u202a\u202b\u202d\u202e", _PDF),  # embeddings and overrides (UAX #9, 2.1 and 2.2)
+    **dict.fromkeys("\u2066\u2067\u2068", _PDI),  # isolates (UAX #9, 2.4)
 }
-_CLOSERS = frozenset(_BIDI_CLOSERS.values())
 
 
 def json_bytes(text: str) -> int:
@@ -63,10 +63,11 @@ def shorten(text: str, budget: int) -> str:
         for c in cluster:
             if c in _BIDI_CLOSERS:
                 open_controls.append(_BIDI_CLOSERS[c])
-            elif c in _CLOSERS and c in open_controls:
-                # A closer also ends whatever was opened inside it.
-                while open_controls.pop() != c:
+            elif c == _PDI and c in open_controls:
+                while open_controls.pop() != c:  # it also ends the embeddings opened inside the isolate
                     pass
+            elif c == _PDF and open_controls[-1:] == [c]:  # never reaches out of an isolate
+                open_controls.pop()
         tail = ELLIPSIS + "".join(reversed(open_controls))
         if spent + json_bytes(tail) <= budget:
             best = text[:end].rstrip() + tail

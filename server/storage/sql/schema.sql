@@ -1,0 +1,263 @@
+-- Deskbell's whole schema, as it stands after every migration (a test compares the two).
+--
+-- The shard rule (docs/storage.md): each table says on the line before it what it is.
+--   shard: user       belongs to one end user; carries (app_id, user_id), and so does every unique key of it.
+--                     On a distributed PostgreSQL the distribution column is user_id.
+--   shard: directory  finds (app_id, user_id) for an id that arrives alone; one row an id, looked up by its key.
+--   shard: reference  small, the same on every node: apps, agents and their credentials.
+--   shard: local      about this database, never distributed.
+
+-- shard: local
+create table installation (
+    only_row    boolean primary key default true check (only_row),
+    epoch       text not null default replace(gen_random_uuid()::text, '-', ''),
+    created_at  timestamptz not null default now()
+);
+insert into installation default values;
+
+-- shard: reference
+create table app (
+    app_id      uuid primary key,
+    name        text not null,
+    settings    jsonb not null default '{}',
+    created_at  timestamptz not null
+);
+
+-- Keys that sign user tokens. `material` is the encrypted HS256 secret, or a public key in PEM.
+-- shard: reference
+create table app_key (
+    app_id      uuid not null references app on delete cascade,
+    kid         text not null,
+    alg         text not null check (alg in ('HS256', 'RS256', 'ES256', 'EdDSA')),
+    material    bytea not null,
+    created_at  timestamptz not null,
+    primary key (app_id, kid)
+);
+
+-- shard: reference
+create table server_key (
+    key_hash    bytea primary key,
+    app_id      uuid not null references app on delete cascade,
+    name        text not null,
+    created_at  timestamptz not null,
+    revoked_at  timestamptz
+);
+
+-- shard: reference
+create table agent (
+    agent_id        uuid primary key,
+    email           text not null unique check (email = lower(email)),
+    name            text not null,
+    avatar_url      text,
+    password_hash   text,
+    created_at      timestamptz not null,
+    disabled_at     timestamptz
+);
+
+-- shard: reference
+create table membership (
+    app_id      uuid not null references app on delete cascade,
+    agent_id    uuid not null references agent on delete cascade,
+    role        text not null check (role in ('agent', 'supervisor', 'admin')),
+    created_at  timestamptz not null,
+    primary key (app_id, agent_id)
+);
+create index membership_agent on membership (agent_id);
+
+-- Long-lived API tokens and console sessions; only their hashes are kept.
+-- shard: reference
+create table agent_token (
+    token_hash  bytea primary key,
+    agent_id    uuid not null references agent on delete cascade,
+    kind        text not null check (kind in ('token', 'session')),
+    created_at  timestamptz not null,
+    expires_at  timestamptz
+);
+create index agent_token_agent on agent_token (agent_id);
+create index agent_token_expiry on agent_token (expires_at) where expires_at is not null;
+
+-- `usn` is the head of this user's log and the lock under which every event of the user is numbered.
+-- `incarnation` is new when a user is erased and comes back, so that old cursors are not believed.
+-- shard: user
+create table end_user (
+    app_id          uuid not null,
+    user_id         uuid not null,
+    external_id     text not null,
+    name            text,
+    email           text,
+    phone           text,
+    locale          text,
+    properties      jsonb not null default '{}',
+    usn             bigint not null default 0,
+    auth_gen        bigint not null default 0,
+    incarnation     text not null default substr(replace(gen_random_uuid()::text, '-', ''), 1, 8),
+    created_at      timestamptz not null,
+    updated_at      timestamptz not null,
+    primary key (app_id, user_id)
+);
+
+-- Who owns a device now. Changing hands raises `epoch`, so that a push prepared for the last owner is void.
+-- shard: directory
+create table device_directory (
+    app_id      uuid not null,
+    device_id   uuid not null,
+    user_id     uuid not null,
+    epoch       bigint not null default 1,
+    primary key (app_id, device_id)
+);
+
+-- shard: user
+create table device (
+    app_id              uuid not null,
+    user_id             uuid not null,
+    device_id           uuid not null,
+    epoch               bigint not null,
+    platform            text not null,
+    sdk                 text,
+    app_version         text,
+    locale              text,
+    acked_usn           bigint not null default 0,
+    foreground_until    timestamptz,
+    push_provider       text,
+    push_token          text,
+    push_token_at       timestamptz,
+    created_at          timestamptz not null,
+    last_seen_at        timestamptz not null,
+    primary key (app_id, user_id, device_id)
+);
+create index device_push_token on device (app_id, push_provider, push_token) where push_token is not null;
+
+-- Where a conversation lives. Written once at `open`, never changed.
+-- shard: directory
+create table conversation_directory (
+    conversation_id uuid primary key,
+    app_id          uuid not null,
+    user_id         uuid not null
+);
+
+-- The summary of a conversation. `other_message_seq` is the newest message by anyone but the author of the
+-- newest message: with it "has someone else written since?" is answered without reading the log.
+-- shard: user
+create table conversation (
+    app_id              uuid not null,
+    user_id             uuid not null,
+    conversation_id     uuid not null,
+    topic               text,
+    status              text not null check (status in ('open', 'pending', 'snoozed', 'resolved')),
+    seq                 bigint not null,
+    rev                 bigint not null,
+    transaction_id      text,
+    transaction_ids     text[] not null default '{}',
+    headline            text,
+    assignee            uuid,
+    tags                text[] not null default '{}',
+    snoozed_until       timestamptz,
+    user_read_seq       bigint not null default 0,
+    agent_read_seq      bigint not null default 0,
+    user_unread         integer not null default 0,
+    agent_unread        integer not null default 0,
+    last_message        json,
+    last_message_seq    bigint not null default 0,
+    last_message_author text,
+    other_message_seq   bigint not null default 0,
+    opened_at           timestamptz not null,
+    updated_at          timestamptz not null,
+    primary key (app_id, user_id, conversation_id)
+);
+create index conversation_by_opened on conversation (app_id, opened_at desc, conversation_id desc);
+create index conversation_by_updated on conversation (app_id, updated_at desc, conversation_id desc);
+create index conversation_by_status on conversation (app_id, status, updated_at desc, conversation_id desc);
+create index conversation_by_assignee on conversation (app_id, assignee, updated_at desc, conversation_id desc)
+    where assignee is not null;
+
+-- The log. `usn` is null for what the user may not see (private notes). `digest` is of the body as the
+-- sender gave it: the same client id with another digest is a conflict, for ever.
+-- shard: user
+create table event (
+    app_id          uuid not null,
+    user_id         uuid not null,
+    conversation_id uuid not null,
+    seq             bigint not null,
+    usn             bigint,
+    kind            text not null,
+    author_type     text not null,
+    author_id       text not null,
+    author_name     text,
+    author_avatar   text,
+    client_id       uuid,
+    digest          bytea,
+    body            json not null,
+    at              timestamptz not null,
+    primary key (app_id, user_id, conversation_id, seq)
+);
+create unique index event_usn on event (app_id, user_id, usn) where usn is not null;
+create unique index event_client_id on event (app_id, user_id, author_type, author_id, client_id)
+    where client_id is not null;
+
+-- What the app sold: a ride, an order, a payment. `version` is the app's own; an older one is ignored.
+-- shard: user
+create table user_transaction (
+    app_id          uuid not null,
+    user_id         uuid not null,
+    transaction_id  text not null,
+    version         bigint not null,
+    kind            text,
+    status          text,
+    title           text,
+    amount_value    text,
+    amount_currency text,
+    occurred_at     timestamptz,
+    url             text,
+    image_url       text,
+    attributes      jsonb not null default '{}',
+    created_at      timestamptz not null,
+    updated_at      timestamptz not null,
+    primary key (app_id, user_id, transaction_id)
+);
+create index user_transaction_recent on user_transaction
+    (app_id, user_id, (coalesce(occurred_at, created_at)) desc, transaction_id desc);
+
+-- What the company knew at the moment the conversation was opened. Never updated.
+-- shard: user
+create table context_snapshot (
+    app_id          uuid not null,
+    user_id         uuid not null,
+    conversation_id uuid not null,
+    body            json not null,
+    frozen_at       timestamptz not null,
+    primary key (app_id, user_id, conversation_id)
+);
+
+-- shard: user
+create table rating (
+    app_id          uuid not null,
+    user_id         uuid not null,
+    conversation_id uuid not null,
+    score           smallint not null check (score between 1 and 5),
+    comment         text,
+    at              timestamptz not null,
+    primary key (app_id, user_id, conversation_id)
+);
+
+-- Level-triggered push outbox (docs/push.md): pending means want_seq > sent_seq. No row per message.
+-- shard: user
+create table push_state (
+    app_id          uuid not null,
+    user_id         uuid not null,
+    device_id       uuid not null,
+    conversation_id uuid not null,
+    epoch           bigint not null,
+    want_seq        bigint not null,
+    sent_seq        bigint not null default 0,
+    wanted_at       timestamptz not null,
+    due_at          timestamptz not null,
+    claim           uuid,
+    claimed_until   timestamptz,
+    attempts        integer not null default 0,
+    ambiguous       boolean not null default false,
+    dead            boolean not null default false,
+    outcome         text,
+    outcome_at      timestamptz,
+    primary key (app_id, user_id, device_id, conversation_id)
+);
+create index push_state_due on push_state (due_at) where want_seq > sent_seq and not dead;

@@ -1,0 +1,197 @@
+"""The one write path of the log: group commit.
+
+Callers hand over *lists* of intents and wait for their outcomes. Whatever waits is written in one transaction
+(`storage.batch`), so the cost of a commit is shared by everyone who waits for it, and a message that comes alone does
+not wait for company. Users are hashed to a lane; a lane has one transaction under way at a time, so intents of one
+user are written in the order in which they were handed over. An outcome is given only after the commit (rule 2).
+
+What happens when PostgreSQL goes away in the middle: the batch is written again on a new connection, for as long as
+`PATIENCE_S` allows. If the lost commit had in fact happened, client ids find the first result. After that the waiting
+callers get Unavailable; nothing is known to be written, and the same id may be tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from server.domain.errors import DomainError, Unavailable
+from server.domain.numbering import Numbered
+from server.storage.batch import Outcome, Written, write_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from server.clock import Clock
+    from server.domain.intents import AnyIntent
+    from server.storage.database import Database
+    from server.tasks import Tasks
+    from server.telemetry import Metrics
+
+LANES = 2
+BATCH = 150
+MOST_WAITING = 20_000
+PATIENCE_S = 7.0
+RETRY_PAUSE_S = 0.1
+
+
+class Waiting:
+    """Intents of one caller, to be written together and in order."""
+
+    __slots__ = ("answer", "intents", "since")
+
+    def __init__(self, intents: Sequence[AnyIntent], answer: asyncio.Future[list[Outcome]], since: float) -> None:
+        self.intents = intents
+        self.answer = answer
+        self.since = since
+
+
+class Writer:
+    """Start with `start()`; `announce` is called after each commit, before any caller learns of it."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        *,
+        announce: Callable[[Written], None],
+        push_grace: timedelta = timedelta(seconds=4),
+        lanes: int = LANES,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._announce = announce
+        self._grace = push_grace
+        self._lanes = [deque[Waiting]() for _ in range(lanes)]
+        self._wake = [asyncio.Event() for _ in range(lanes)]
+        self._waiting = 0
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._closing = False
+
+    def start(self, tasks: Tasks) -> None:
+        for number in range(len(self._lanes)):
+            tasks.start(f"writer lane {number}", lambda number=number: self._run(number), restart=True)  # type: ignore[misc]  # mypy cannot type a lambda's default
+
+    @property
+    def waiting(self) -> int:
+        """How many intents wait for a commit."""
+        return self._waiting
+
+    async def append(self, intents: Sequence[AnyIntent]) -> list[Outcome]:
+        """Write `intents` and return an outcome for each, in order; a refused one is its DomainError.
+
+        Each user's intents are kept in order. They are one commit only if they belong to one user; a caller must not
+        count on more. Cancelling the caller does not cancel the commit. Raises Unavailable when too many wait.
+        """
+        if self._closing or self._waiting + len(intents) > MOST_WAITING:
+            raise Unavailable("Too much is waiting to be written; try again with the same id.", retry_after=1.0)
+        lanes: dict[int, list[int]] = {}
+        for position, intent in enumerate(intents):
+            lanes.setdefault(hash(intent.user_id) % len(self._lanes), []).append(position)
+        answers = []
+        for lane, positions in lanes.items():
+            answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+            self._lanes[lane].append(Waiting([intents[at] for at in positions], answer, self._clock.monotonic()))
+            self._wake[lane].set()
+            answers.append((positions, answer))
+        if intents:
+            self._waiting += len(intents)
+            self._drained.clear()
+        outcomes: list[Outcome | None] = [None] * len(intents)
+        for positions, answer in answers:
+            for at, outcome in zip(positions, await asyncio.shield(answer), strict=True):
+                outcomes[at] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    async def append_one(self, intent: AnyIntent) -> Numbered:
+        """Write one intent. Raises its DomainError if it is refused."""
+        outcome = (await self.append([intent]))[0]
+        if isinstance(outcome, DomainError):
+            raise outcome
+        return outcome
+
+    async def close(self) -> None:
+        """Refuse what comes now and return when all that waited has its outcome."""
+        self._closing = True
+        await self._drained.wait()
+
+    async def _run(self, number: int) -> None:
+        queue, wake = self._lanes[number], self._wake[number]
+        while True:
+            await wake.wait()
+            wake.clear()
+            while queue:
+                await self._commit(_take(queue))
+
+    async def _commit(self, taken: list[Waiting]) -> None:
+        """Write one batch and answer everyone in it, come what may."""
+        intents = [intent for waiting in taken for intent in waiting.intents]
+        try:
+            outcomes = await self._write(intents)
+        except Exception:
+            # Whatever it was, callers must not wait for ever, and must not be told that nothing was written.
+            self._log.exception("a batch could not be written", intents=len(intents))
+            outcomes = [Unavailable("The message could not be written; try again with the same id.")] * len(intents)
+        self._waiting -= len(intents)
+        if not self._waiting:
+            self._drained.set()
+        position = 0
+        for waiting in taken:
+            mine = outcomes[position : position + len(waiting.intents)]
+            position += len(waiting.intents)
+            if not waiting.answer.done():
+                waiting.answer.set_result(mine)
+
+    async def _write(self, intents: list[AnyIntent]) -> list[Outcome]:
+        deadline = self._clock.monotonic() + PATIENCE_S
+        while True:
+            try:
+                async with self._database.transaction() as session:
+                    written = await write_batch(session, intents, self._clock.now(), self._grace)
+                break
+            except Unavailable as lost:
+                if self._clock.monotonic() >= deadline:
+                    return [lost] * len(intents)
+                await self._clock.sleep(RETRY_PAUSE_S)
+            except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+                # Another node opened the same conversation id at the same moment; the second look sees it.
+                if self._clock.monotonic() >= deadline:
+                    raise
+            except asyncpg.PostgresError:
+                # One of them cannot be written as it is; find it by writing each alone.
+                if len(intents) == 1:
+                    raise
+                return [outcome for intent in intents for outcome in await self._alone(intent)]
+        self._metrics.commits.inc()
+        self._metrics.commit_items.inc(len(intents))
+        self._metrics.commit_batch_size.observe(len(intents))
+        self._announce(written)
+        return written.outcomes
+
+    async def _alone(self, intent: AnyIntent) -> list[Outcome]:
+        try:
+            return await self._write([intent])
+        except asyncpg.PostgresError:
+            self._log.exception("an intent could not be written", intent=type(intent).__name__)
+            return [Unavailable("The message could not be written.")]
+
+
+def _take(queue: deque[Waiting]) -> list[Waiting]:
+    """What waits, up to a batch; a single caller's list is never split."""
+    taken = [queue.popleft()]
+    size = len(taken[0].intents)
+    while queue and size + len(queue[0].intents) <= BATCH:
+        size += len(queue[0].intents)
+        taken.append(queue.popleft())
+    return taken

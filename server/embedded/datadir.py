@@ -1,26 +1,26 @@
 """The data directory: its lock, its layout, and the making of a new cluster so that half a cluster never exists.
 
-    <data_dir>/postgres/        the cluster (PGDATA, 0700), with the socket in it
-    <data_dir>/postgres.log     the server's log, and .1 the one before
-    <data_dir>/postgres.lock    held (flock) by the deskbell that uses this directory
-    <data_dir>/postgres.building-*   a cluster being made; renamed when complete, removed by the next start when not
+<data_dir>/postgres/        the cluster (PGDATA, 0700), with the socket in it
+<data_dir>/postgres.log     the server's log, and .1 the one before
+<data_dir>/postgres.lock    held (flock) by the deskbell that uses this directory
+<data_dir>/postgres.building-*   a cluster being made; renamed when complete, removed by the next start when not
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from server.embedded.account import Account
-from server.embedded.binaries import Binaries
 from server.embedded.diagnosis import from_os_error, from_server_log
 from server.embedded.errors import (
     EXIT_CORRUPTED,
@@ -34,6 +34,12 @@ from server.embedded.errors import (
     EmbeddedError,
 )
 from server.embedded.process import die_with_parent, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.embedded.account import Account
+    from server.embedded.binaries import Binaries
 
 PORT = 5432
 # sun_path is 108 bytes on Linux and 104 on macOS, the closing zero included (unix(7)).
@@ -121,7 +127,8 @@ class DataDir:
             version = cluster / "PG_VERSION"
             if not version.is_file():
                 raise EmbeddedError(
-                    f"{cluster} has files in it but is no PostgreSQL cluster (no PG_VERSION): it was left alone; move it away, or"
+                    f"{cluster} has files in it but is no PostgreSQL cluster (no PG_VERSION): it was left alone;"
+                    " move it away, or"
                     " set DESKBELL_DATA_DIR",
                     EXIT_FOREIGN_DIRECTORY,
                 )
@@ -129,7 +136,8 @@ class DataDir:
             damaged = not text.isdigit() or not (cluster / "global" / "pg_control").is_file()
         except PermissionError as error:
             raise EmbeddedError(
-                f"{cluster} belongs to another user ({error.strerror}): run deskbell as that user, or set DESKBELL_DATA_DIR",
+                f"{cluster} belongs to another user ({error.strerror}): run deskbell as that user, or set"
+                " DESKBELL_DATA_DIR",
                 EXIT_NOT_WRITABLE,
             ) from error
         except OSError as error:
@@ -137,7 +145,8 @@ class DataDir:
         if damaged:
             raise EmbeddedError(
                 f"the database at {cluster} is damaged (PG_VERSION says {text!r}, global/pg_control"
-                f" {'is there' if (cluster / 'global' / 'pg_control').is_file() else 'is missing'}): nothing was changed,"
+                f" {'is there' if (cluster / 'global' / 'pg_control').is_file() else 'is missing'}): nothing was"
+                " changed,"
                 " restore it from a backup",
                 EXIT_CORRUPTED,
             )
@@ -152,7 +161,8 @@ class DataDir:
             else f"run it with PostgreSQL {major}, pg_dump it and restore the dump into a new directory"
         )
         raise EmbeddedError(
-            f"the database at {self.cluster} was made by PostgreSQL {major}, this is {binaries.version} ({binaries.source}):"
+            f"the database at {self.cluster} was made by PostgreSQL {major}, this is {binaries.version}"
+            f" ({binaries.source}):"
             f" it was left alone; {advice}, or set DESKBELL_DATA_DIR",
             EXIT_OTHER_VERSION,
         )
@@ -160,14 +170,16 @@ class DataDir:
     def as_seen_by(self, account: Account) -> Callable[[Path], Path]:
         """How the account may name a directory of ours that is its working directory.
 
-        Below a directory that root alone may enter (/root is 0700) the user that root drops to cannot walk the path. It need
-        not: root starts it *inside* the directory, and `/proc/self/cwd` is that directory for each of its processes.
+        Below a directory that root alone may enter (/root is 0700) the user that root drops to cannot walk the path.
+        It need not: root starts it *inside* the directory, and `/proc/self/cwd` is that directory for each of its
+        processes.
         """
         if account.can_traverse(self.path):
             return lambda directory: directory
         if not _OWN_DIRECTORY.exists():
             raise EmbeddedError(
-                f"user id {account.uid}, which root has to drop to, cannot enter {self.path}: set DESKBELL_DATA_DIR to a directory"
+                f"user id {account.uid}, which root has to drop to, cannot enter {self.path}: set"
+                " DESKBELL_DATA_DIR to a directory"
                 " outside of root's home, or run deskbell as an ordinary user",
                 EXIT_UNREACHABLE,
             )
@@ -177,7 +189,8 @@ class DataDir:
         """Make the cluster beside its place and rename it when it is complete and synced."""
         if not account.dropped and not _has_name(account.uid):
             raise EmbeddedError(
-                f"initdb needs a name for user id {account.uid}: add it to /etc/passwd, run deskbell as a user that is there, or set"
+                f"initdb needs a name for user id {account.uid}: add it to /etc/passwd, run deskbell as a user"
+                " that is there, or set"
                 " DESKBELL_DATABASE_URL",
                 EXIT_NO_ACCOUNT,
             )
@@ -188,7 +201,7 @@ class DataDir:
             account.give(building)
             self._initdb(binaries, account, building)
             with (building / "postgresql.conf").open("a") as conf:
-                conf.write("\n# Deskbell's defaults, written anew at every start. What follows this line wins over them.\n")
+                conf.write("\n# Deskbell's defaults, written anew at every start. What follows wins over them.\n")
                 conf.write("include_if_exists = 'deskbell.conf'\n")
                 conf.flush()
                 os.fsync(conf.fileno())
@@ -200,7 +213,8 @@ class DataDir:
             shutil.rmtree(building, ignore_errors=True)
 
     def _initdb(self, binaries: Binaries, account: Account, building: Path) -> None:
-        common = ["--username=deskbell", "--encoding=UTF8", "--auth-local=trust", "--auth-host=reject", "--no-instructions"]
+        common = ["--username=deskbell", "--encoding=UTF8", "--auth-local=trust", "--auth-host=reject"]
+        common += ["--no-instructions"]
         if binaries.major >= 17:
             locales = [["--locale-provider=builtin", "--locale=C.UTF-8"]]
         else:
@@ -208,7 +222,7 @@ class DataDir:
             locales = [["--locale=C.UTF-8"], ["--locale=C"]]
         said = ""
         for locale in locales:
-            ended = subprocess.run(  # noqa: S603
+            ended = subprocess.run(
                 [binaries.initdb, "-D", self.as_seen_by(account)(building), *common, *locale],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -218,7 +232,7 @@ class DataDir:
                 # SIGXFSZ and SIGPIPE stay ignored, as Python has them: a file size limit is then an error with a text.
                 restore_signals=False,
                 start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509 - main thread, one system call
+                preexec_fn=die_with_parent(signal.SIGKILL),
                 umask=0o077,
                 check=False,
                 **account.identity(),
@@ -231,12 +245,25 @@ class DataDir:
         raise from_server_log(said, doing="create the database", cluster=self.cluster, log_file=None)
 
     def _sweep(self, log: Callable[[str], None]) -> None:
-        """Remove what a first start that was killed left behind; under the lock, so nobody is at it but a dying initdb."""
+        """Remove what a first start that was killed left behind; under the lock, so nobody is at it but a dying
+        initdb.
+        """
         deadline = time.monotonic() + 10
         for leftover in self.path.glob("postgres.building-*"):
             while leftover.exists() and time.monotonic() < deadline:
                 shutil.rmtree(leftover, ignore_errors=True)
-            log(f"removed {leftover.name}, left by a first start that did not finish")
+            gone = "removed" if not leftover.exists() else "could not remove"
+            log(f"{gone} {leftover.name}, left by a first start that did not finish")
+
+    def protect(self) -> None:
+        """Close the cluster to others again where a restore or a volume opened it: PostgreSQL refuses to serve it
+        otherwise.
+        """
+        try:
+            if self.cluster.stat().st_mode & 0o077:
+                self.cluster.chmod(0o700)
+        except OSError as error:
+            raise from_os_error(error, "make the database private", self.cluster) from error
 
     def write_settings(self, settings: dict[str, str], account: Account) -> None:
         """`deskbell.conf`: our defaults. Untouched when unchanged, so that a full disk is no reason not to start."""
@@ -255,10 +282,12 @@ class DataDir:
             raise from_os_error(error, "write the settings of the database", conf) from error
 
     def socket_directory(self, account: Account) -> Path:
-        """Where the socket goes: into the cluster, or, when that path is too long for one, into a private short directory."""
+        """Where the socket goes: into the cluster, or, when that path is too long for one, into a private short
+        directory.
+        """
         if len(os.fsencode(self.cluster / f".s.PGSQL.{PORT}")) <= _SOCKET_PATH_MAX:
             return self.cluster
-        short = Path("/tmp") / f"deskbell-{account.uid}-{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]}"  # noqa: S108
+        short = Path("/tmp") / f"deskbell-{account.uid}-{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]}"
         try:
             try:
                 short.mkdir(mode=0o700)
@@ -267,7 +296,8 @@ class DataDir:
                 status = short.lstat()
                 if status.st_uid != account.uid or status.st_mode & 0o170077 != 0o040000:
                     raise EmbeddedError(
-                        f"{short}, for the database's socket, is not a private directory of user id {account.uid}: remove it, or set"
+                        f"{short}, for the database's socket, is not a private directory of user id"
+                        f" {account.uid}: remove it, or set"
                         " DESKBELL_DATA_DIR to a shorter path",
                         EXIT_START_FAILED,
                     ) from None
@@ -275,10 +305,14 @@ class DataDir:
             raise from_os_error(error, "create a directory for the database's socket", short) from error
         return short
 
+    def remove_socket_directory(self, directory: Path) -> None:
+        """After the server has ended. What a killed server left in it stays for the next start, which takes it over."""
+        if directory != self.cluster:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+
 
 def _has_name(uid: int) -> bool:
-    import pwd
-
     try:
         pwd.getpwuid(uid)
     except KeyError:

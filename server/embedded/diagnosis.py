@@ -1,10 +1,12 @@
-"""From what went wrong to one clear line and an exit code: errors of the operating system, and what PostgreSQL logs when it dies."""
+"""From what went wrong to one clear line and an exit code: errors of the operating system, and what PostgreSQL logs
+when it dies.
+"""
 
 from __future__ import annotations
 
 import errno
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from server.embedded.errors import (
     EXIT_CORRUPTED,
@@ -15,6 +17,9 @@ from server.embedded.errors import (
     EXIT_START_FAILED,
     EmbeddedError,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # EFBIG: a file size limit (ulimit -f) is, to a database, a disk that ends early.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -34,9 +39,12 @@ def from_os_error(error: OSError, doing: str, where: Path) -> EmbeddedError:
     """`doing` completes "cannot …", e.g. "create the data directory"."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
-        return EmbeddedError(f"the disk is full: cannot {doing} at {where} ({reason}): free some space and start again", EXIT_DISK_FULL)
+        return EmbeddedError(
+            f"the disk is full: cannot {doing} at {where} ({reason}): free some space and start again", EXIT_DISK_FULL
+        )
     return EmbeddedError(
-        f"cannot {doing} at {where} ({reason}): make it writable for this user or set DESKBELL_DATA_DIR to another directory",
+        f"cannot {doing} at {where} ({reason}): make it writable for this user or set DESKBELL_DATA_DIR to"
+        " another directory",
         EXIT_NOT_WRITABLE,
     )
 
@@ -58,7 +66,8 @@ def from_server_log(log: str, *, doing: str, cluster: Path, log_file: Path | Non
     see = f"; see {log_file}" if log_file is not None else ""
     if _FULL_TEXT.search(log):
         return EmbeddedError(
-            f"the disk is full: PostgreSQL could not {doing} at {cluster} ({said}): free some space and start again, nothing is lost",
+            f"the disk is full: PostgreSQL could not {doing} at {cluster} ({said}): free some space and start"
+            " again, nothing is lost",
             EXIT_DISK_FULL,
         )
     if is_busy(log):
@@ -69,10 +78,12 @@ def from_server_log(log: str, *, doing: str, cluster: Path, log_file: Path | Non
         return EmbeddedError(f"{cluster} belongs to another version of PostgreSQL ({said})", EXIT_OTHER_VERSION)
     if _CORRUPTED_TEXT.search(log):
         return EmbeddedError(
-            f"the database at {cluster} is damaged ({said}): nothing was changed, restore it from a backup{see}", EXIT_CORRUPTED
+            f"the database at {cluster} is damaged ({said}): nothing was changed, restore it from a backup{see}",
+            EXIT_CORRUPTED,
         )
     if _DENIED_TEXT.search(log):
         return EmbeddedError(
-            f"PostgreSQL could not {doing} at {cluster} ({said}): check who owns the files there{see}", EXIT_NOT_WRITABLE
+            f"PostgreSQL could not {doing} at {cluster} ({said}): check who owns the files there{see}",
+            EXIT_NOT_WRITABLE,
         )
     return EmbeddedError(f"PostgreSQL could not {doing} at {cluster} ({said}){see}", EXIT_START_FAILED)

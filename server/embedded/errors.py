@@ -21,8 +21,8 @@ EXIT_WRONG_THREAD: Final = 90
 class EmbeddedError(Exception):
     """The embedded PostgreSQL cannot be used; nothing on disk was destroyed.
 
-    `message` is one line that says what is wrong, where, and what to do. `exit_code` is one of the `EXIT_*` numbers above, for
-    the process that gives up because of it.
+    `message` is one line that says what is wrong, where, and what to do. `exit_code` is one of the `EXIT_*` numbers
+    above, for the process that gives up because of it.
     """
 
     def __init__(self, message: str, exit_code: int) -> None:

@@ -1,7 +1,7 @@
 """`postmaster.pid`: what PostgreSQL writes about itself, and whether to believe it.
 
-Lines (src/include/utils/pidfile.h): pid, data directory, start time, port, socket directory, listen address, shared memory key,
-status. A single-user backend writes minus its pid.
+Lines (src/include/utils/pidfile.h): pid, data directory, start time, port, socket directory, listen address, shared
+memory key, status. A single-user backend writes minus its pid.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from server.embedded.account import Account
 from server.embedded.process import exists
+
+if TYPE_CHECKING:
+    from server.embedded.account import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,13 @@ def read(cluster: Path) -> PidFile | None:
 def is_our_server(pid: int, cluster: Path, account: Account) -> bool:
     """Whether the process `pid` is a PostgreSQL that works in `cluster`.
 
-    After a crash, and always in containers where everything has a low pid, the number may belong to any other process by now.
+    After a crash, and always in containers where everything has a low pid, the number may belong to any other process
+    by now.
     """
     if pid in (os.getpid(), os.getppid()) or not exists(pid):
         return False
     if sys.platform != "linux":
-        answer = subprocess.run(["ps", "-o", "comm=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+        answer = subprocess.run(["ps", "-o", "comm=", "-p", str(pid)], capture_output=True, text=True, check=False)
         return "postgres" in answer.stdout
     proc = Path("/proc") / str(pid)
     try:
@@ -72,18 +76,30 @@ def is_our_server(pid: int, cluster: Path, account: Account) -> bool:
         return name in {"postgres", "postmaster"}  # its directory is hidden from us: the name has to do
 
 
-def disown(cluster: Path, account: Account) -> None:
-    """Make a stale file harmless whose pid belongs to another process now.
+def make_harmless(file: Path, account: Account) -> str:
+    """Let a lock file of a server that is gone (`postmaster.pid`, the socket's `.lock`) not stop the next one.
 
-    PostgreSQL refuses to start while a process of that number lives, unless the number is its own parent's. So our pid takes its
-    place, and the rest stays: with the shared memory key PostgreSQL still checks that no old backend is left over the files.
+    For a directory we hold, and where no server of ours runs. Returns what was done, for people; empty when nothing
+    had to be. PostgreSQL itself replaces a file whose pid is dead. It refuses while any process of that number lives,
+    unless that is its own parent. So for a reused number our own pid takes its place, and the rest of the file stays:
+    with the shared memory key in it PostgreSQL still checks that no old backend is left over the files. A file
+    without a pid (a disk that was full) goes: there is nothing in it. Raises `OSError`.
     """
-    file = path_of(cluster)
-    head, newline, rest = file.read_text(errors="replace").partition("\n")
-    del head
-    replacement = file.with_name("postmaster.pid.deskbell")
+    try:
+        head, newline, rest = file.read_text(errors="replace").partition("\n")
+    except FileNotFoundError:
+        return ""
+    try:
+        pid = abs(int(head))
+    except ValueError:
+        file.unlink()
+        return f"removed {file.name}: there was no pid in it"
+    if pid == os.getpid() or not exists(pid):
+        return ""
+    replacement = file.with_name(f"{file.name}.deskbell")
     descriptor = os.open(replacement, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         stream.write(f"{os.getpid()}{newline}{rest}")
     account.give(replacement)
     replacement.replace(file)
+    return f"{file.name} is stale: its pid {pid} is another program by now"

@@ -10,9 +10,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from server.embedded import pidfile
@@ -32,6 +31,10 @@ from server.embedded.wire import (
     Refusal,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
 DATABASE = "deskbell"
 ROLE = "deskbell"
 # A predecessor that was killed may need this long to let go of the directory (facts: one failed restart in a while).
@@ -47,8 +50,8 @@ _POLL_S = 0.01
 class EmbeddedPostgres:
     """One PostgreSQL over `<data_dir>/postgres`, created on the first start.
 
-    `log` is given one line at a time, for people. `settings` are added to (and win over) our defaults in `datadir.SETTINGS`.
-    `binaries` names a PostgreSQL instead of looking for one.
+    `log` is given one line at a time, for people. `settings` are added to (and win over) our defaults in
+    `datadir.SETTINGS`. `binaries` names a PostgreSQL instead of looking for one.
     """
 
     def __init__(
@@ -94,14 +97,16 @@ class EmbeddedPostgres:
         return dsn_for(self._socket_directory, self._port, DATABASE)
 
     def start(self) -> str:
-        """Bring it up and return a DSN for asyncpg: `postgresql://deskbell@/deskbell?host=<socket directory>&port=5432`.
+        """Bring it up and return a DSN for asyncpg: `postgresql://deskbell@/deskbell?host=<socket
+        directory>&port=5432`.
 
         Returns when a connection was answered and the database `deskbell` exists. Crash recovery may take as long as it
         needs; progress goes to `log`. Raises `EmbeddedError`.
         """
         if threading.current_thread() is not threading.main_thread():
             raise EmbeddedError(
-                "start the embedded PostgreSQL from the main thread: it is stopped when the thread that started it ends",
+                "start the embedded PostgreSQL from the main thread: it is stopped when the thread that started"
+                " it ends",
                 EXIT_WRONG_THREAD,
             )
         if self._process is not None:
@@ -118,7 +123,8 @@ class EmbeddedPostgres:
         return self.dsn
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Stop it: fast shutdown (SIGINT), after `timeout` seconds without a checkpoint (SIGQUIT), then the kernel's way.
+        """Stop it: fast shutdown (SIGINT), after `timeout` seconds without a checkpoint (SIGQUIT), then the kernel's
+        way.
 
         Nothing acknowledged is lost whichever it takes. Harmless when it does not run.
         """
@@ -131,21 +137,20 @@ class EmbeddedPostgres:
                     process.signal(number)
                     if process.wait(patience) is not None:
                         break
-                if self._socket_directory != self._dir.cluster:
-                    try:
-                        self._socket_directory.rmdir()
-                    except OSError:
-                        self._say(f"left {self._socket_directory} behind: it is not empty")
         finally:
+            self._dir.remove_socket_directory(self._socket_directory)
             self._log.close()
             self._dir.unlock()
 
     def poll(self) -> int | None:
-        """None while it runs; else how it ended: an exit status, or minus a signal. Raises `EmbeddedError` if not started."""
+        """None while it runs; else how it ended: an exit status, or minus a signal. Raises `EmbeddedError` if not
+        started.
+        """
         return self._running().poll()
 
     def wait_dead(self, timeout: float | None = None) -> int | None:
-        """Wait until it ends (also by `stop`) and say how, like `poll`; None when it still runs after `timeout` seconds.
+        """Wait until it ends (also by `stop`) and say how, like `poll`; None when it still runs after `timeout`
+        seconds.
 
         Blocks: in asyncio use `asyncio.to_thread`.
         """
@@ -159,7 +164,9 @@ class EmbeddedPostgres:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _running(self) -> ServerProcess:
@@ -175,13 +182,17 @@ class EmbeddedPostgres:
             self._dir.check_version(major, found)
         self._binaries = found
         usable = readable_for(account, found, self._dir.path / "binaries")
-        self._say(f"PostgreSQL {usable.version} from {usable.source}{'' if usable.bin == found.bin else f', copied to {usable.bin}'}")
+        self._say(
+            f"PostgreSQL {usable.version} from"
+            f" {usable.source}{'' if usable.bin == found.bin else f', copied to {usable.bin}'}"
+        )
         if major is None:
             self._dir.create(usable, account, self._say)
         if self._adopted(account):
             self._ensure_database()
             self._say(f"PostgreSQL was still running (pid {self.pid}): adopted")
             return
+        self._dir.protect()
         self._dir.write_settings(self._settings, account)
         self._launch(usable, account)
         self._ensure_database()
@@ -195,41 +206,36 @@ class EmbeddedPostgres:
         told = 0.0
         while (found := pidfile.read(cluster)) is not None and pidfile.is_our_server(found.pid, cluster, account):
             waited = time.monotonic() - began
-            if not found.stopping and waited > _NOTICE_S and Path(found.socket_directory).is_absolute():
-                directory = self._dir.socket_directory(account)
-                if _answers(directory, found.port):
-                    self._socket_directory, self._port = directory, found.port
+            if not found.stopping and waited > _NOTICE_S and _answers(at := _client_side(found, self._dir), found.port):
+                try:
                     self._process = Adopted(found.pid)
-                    return True
+                except ProcessLookupError:
+                    continue  # it went away after all
+                self._socket_directory, self._port = at, found.port
+                return True
             if waited > _SILENCE_S:
                 raise EmbeddedError(
-                    f"another PostgreSQL (pid {found.pid}) uses {cluster} and does not go away: stop it, then start again", EXIT_IN_USE
+                    f"another PostgreSQL (pid {found.pid}) uses {cluster} and does not go away: stop it, then"
+                    " start again",
+                    EXIT_IN_USE,
                 )
             if waited - told > _PROGRESS_S:
                 told = waited
                 self._say(f"waiting for the PostgreSQL of an earlier run (pid {found.pid}) to stop")
             time.sleep(_POLL_S)
-        self._clear_stale(found)
         return False
-
-    def _clear_stale(self, found: pidfile.PidFile | None) -> None:
-        file = pidfile.path_of(self._dir.cluster)
-        try:
-            if found is None:
-                if file.exists():
-                    # Empty or garbage, from a disk that was full: it holds nothing that could be lost, and we hold the lock.
-                    file.unlink()
-                    self._say("removed a postmaster.pid without a pid")
-            elif found.pid != os.getpid() and pidfile.exists(found.pid):
-                self._say(f"postmaster.pid is stale: pid {found.pid} is another program by now")
-                pidfile.disown(self._dir.cluster, choose_account(self._dir.path, self._dir.cluster))
-        except OSError as error:
-            raise from_os_error(error, "replace the stale postmaster.pid", file) from error
 
     def _launch(self, binaries: Binaries, account: Account) -> None:
         cluster = self._dir.cluster
         seen = self._dir.as_seen_by(account)
         self._socket_directory, self._port = self._dir.socket_directory(account), PORT
+        for file in (pidfile.path_of(cluster), self._socket_directory / f".s.PGSQL.{PORT}.lock"):
+            try:
+                what = pidfile.make_harmless(file, account)
+            except OSError as error:
+                raise from_os_error(error, "replace a stale lock file of the database", file) from error
+            if what:
+                self._say(what)
         inside = self._socket_directory == cluster
         command: list[str | Path] = [
             binaries.postgres, "-D", seen(cluster), "-p", str(PORT),
@@ -279,34 +285,45 @@ class EmbeddedPostgres:
             now = time.monotonic()
             if now - heard > _SILENCE_S:
                 raise EmbeddedError(
-                    f"PostgreSQL at {self._dir.cluster} gave no answer for {_SILENCE_S:.0f} s; see {self._log.path}", EXIT_START_FAILED
+                    f"PostgreSQL at {self._dir.cluster} gave no answer for {_SILENCE_S:.0f} s; see {self._log.path}",
+                    EXIT_START_FAILED,
                 )
             if now - told > _PROGRESS_S:
                 told = now
                 lines = self._log.since(self._log_start).strip().splitlines()
-                self._say(f"PostgreSQL is starting up ({now - began:.0f} s): {lines[-1] if lines else 'nothing logged yet'}")
+                self._say(
+                    f"PostgreSQL is starting up ({now - began:.0f} s): {lines[-1] if lines else 'nothing logged yet'}"
+                )
             time.sleep(_POLL_S)
         return False
 
     def _ensure_database(self) -> None:
         try:
-            with Connection(self._socket_directory, self._port, user=ROLE, database="postgres", timeout=60) as connection:
+            with Connection(
+                self._socket_directory, self._port, user=ROLE, database="postgres", timeout=60
+            ) as connection:
                 if not connection.query(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"):
                     connection.query(f"CREATE DATABASE {DATABASE}")
         except Refusal as refusal:
             if refusal.sqlstate not in {DUPLICATE_DATABASE, TOO_MANY_CONNECTIONS}:
                 raise from_server_log(
-                    f"ERROR:  {refusal.text}", doing=f"create the database {DATABASE}", cluster=self._dir.cluster, log_file=self._log.path
+                    f"ERROR:  {refusal.text}",
+                    doing=f"create the database {DATABASE}",
+                    cluster=self._dir.cluster,
+                    log_file=self._log.path,
                 ) from refusal
         except OSError as error:
             raise EmbeddedError(
-                f"PostgreSQL at {self._dir.cluster} stopped answering while it was started ({error}); see {self._log.path}",
+                f"PostgreSQL at {self._dir.cluster} stopped answering while it was started ({error}); see"
+                f" {self._log.path}",
                 EXIT_START_FAILED,
             ) from error
 
 
 def dsn_for(socket_directory: Path, port: int, database: str) -> str:
-    """A DSN for asyncpg over a unix socket; the directory goes into the query because the host part of a URL cannot hold a path."""
+    """A DSN for asyncpg over a unix socket; the directory goes into the query because the host part of a URL cannot
+    hold a path.
+    """
     return f"postgresql://{ROLE}@/{quote(database, safe='')}?host={quote(str(socket_directory), safe='')}&port={port}"
 
 
@@ -331,6 +348,8 @@ def _client_side(found: pidfile.PidFile, directory: DataDir) -> Path:
 def _answers(directory: Path, port: int) -> bool:
     try:
         Connection(directory, port, user=ROLE, database="postgres").close()
-    except (Refusal, OSError):
+    except Refusal as refusal:
+        return refusal.sqlstate == TOO_MANY_CONNECTIONS
+    except OSError:
         return False
     return True

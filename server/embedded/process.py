@@ -1,7 +1,7 @@
 """The server as a process: one we spawned, or one we found running and adopted.
 
-A child gets a session of its own, so that Ctrl-C in a terminal reaches only us and we decide the order of stopping, and on Linux
-the promise of the kernel to interrupt it (`PR_SET_PDEATHSIG`, prctl(2)) when we die, however we die.
+A child gets a session of its own, so that Ctrl-C in a terminal reaches only us and we decide the order of stopping,
+and on Linux the promise of the kernel to interrupt it (`PR_SET_PDEATHSIG`, prctl(2)) when we die, however we die.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from server.embedded.account import Account
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from server.embedded.account import Account
 
 UNKNOWN_STATUS = 255
 _PR_SET_PDEATHSIG = 1
@@ -29,7 +31,9 @@ class ServerProcess(Protocol):
     @property
     def pid(self) -> int: ...
     def poll(self) -> int | None:
-        """None while it runs; else its exit status, minus the signal that ended it, or `UNKNOWN_STATUS` if it was not our child."""
+        """None while it runs; else its exit status, minus the signal that ended it, or `UNKNOWN_STATUS` if it was not
+        our child.
+        """
 
     def wait(self, timeout: float | None) -> int | None:
         """Like `poll`, after at most `timeout` seconds (None: for ever)."""
@@ -59,11 +63,15 @@ class Child:
 
 
 class Adopted:
-    """A server of an earlier, dead owner. A pidfd (Linux) names this very process, so a reused pid is never signalled."""
+    """A server of an earlier, dead owner. A pidfd (Linux) names this very process, so a reused pid is never
+    signalled.
+    """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._handle = os.pidfd_open(pid) if sys.platform == "linux" else None
+        self._handle: int | None = None
+        if sys.platform == "linux":
+            self._handle = os.pidfd_open(pid)
 
     def poll(self) -> int | None:
         return self.wait(0)
@@ -106,7 +114,8 @@ def exists(pid: int) -> bool:
 
 
 def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """What a child runs between fork and exec to be sent `number` when the thread that spawned it ends; None where there is no such thing.
+    """What a child runs between fork and exec to be sent `number` when the thread that spawned it ends; None where
+    there is no such thing.
 
     It must run after the change of user, which clears the setting; `subprocess` calls `preexec_fn` last.
     """
@@ -130,9 +139,11 @@ def environment() -> dict[str, str]:
 
 
 def spawn(command: Sequence[str | Path], account: Account, *, directory: Path, output: int) -> Child:
-    """Start the server in `directory`, its output appended to the descriptor `output`. Main thread only. Raises `OSError`."""
+    """Start the server in `directory`, its output appended to the descriptor `output`. Main thread only. Raises
+    `OSError`.
+    """
     return Child(
-        subprocess.Popen(  # noqa: S603
+        subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -140,7 +151,7 @@ def spawn(command: Sequence[str | Path], account: Account, *, directory: Path, o
             cwd=directory,
             env=environment(),
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGINT),  # noqa: PLW1509 - runs on the main thread, calls one system call
+            preexec_fn=die_with_parent(signal.SIGINT),
             umask=0o077,
             **account.identity(),
         )

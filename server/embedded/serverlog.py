@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from server.embedded.account import Account
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.embedded.account import Account
 
 LIMIT_BYTES = 8 * 1024 * 1024
 _LOOK_EVERY_S = 30.0
@@ -16,8 +19,8 @@ _LOOK_EVERY_S = 30.0
 class ServerLog:
     """`postgres.log` and the one before it, `postgres.log.1`: together at most about twice `limit` bytes.
 
-    The file is copied and truncated in place, because the server holds it open (in append mode, so it goes on at the new end).
-    What it writes in the instant between is lost; a log may lose a line, a full disk loses more.
+    The file is copied and truncated in place, because the server holds it open (in append mode, so it goes on at the
+    new end). What it writes in the instant between is lost; a log may lose a line, a full disk loses more.
     """
 
     def __init__(self, path: Path, *, limit: int = LIMIT_BYTES) -> None:

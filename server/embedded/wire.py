@@ -1,8 +1,8 @@
 """Just enough of the PostgreSQL protocol (version 3.0) to ask a server over its socket whether it is there.
 
-A supervisor runs before any event loop, so the asynchronous driver is of no use to it; and that a file or a process exists is no
-proof of a server, only an answered connection is. Text queries without parameters; for the supervisor and the tests' databases,
-never for application data.
+A supervisor runs before any event loop, so the asynchronous driver is of no use to it; and that a file or a process
+exists is no proof of a server, only an answered connection is. Text queries without parameters; for the supervisor
+and the tests' databases, never for application data.
 Source: https://www.postgresql.org/docs/current/protocol-flow.html
 """
 
@@ -11,13 +11,15 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
 
 CANNOT_CONNECT_NOW = "57P03"
 TOO_MANY_CONNECTIONS = "53300"
 NO_SUCH_DATABASE = "3D000"
-NO_SUCH_ROLE = "28000"
 DUPLICATE_DATABASE = "42P04"
 
 
@@ -65,7 +67,9 @@ class Connection:
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _until_ready(self) -> list[list[str | None]]:

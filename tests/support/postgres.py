@@ -22,13 +22,17 @@ import contextlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from server.embedded.postgres import EmbeddedPostgres, dsn_for
 from server.embedded.wire import Connection
 
-# The server itself is production's; only what protects a disk against losing power is off, for this directory is thrown away.
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# The server itself is production's; only what protects a disk against losing power is off, for this directory is
+# thrown away.
 _THROWAWAY = {"fsync": "off", "full_page_writes": "off", "max_connections": "200", "autovacuum": "off"}
 
 
@@ -60,7 +64,8 @@ class PostgresForTests:
             return connection.query(sql)
 
     def template(self, name: str, prepare: Callable[[str], None]) -> str:
-        """Make the database `name` once and let `prepare(dsn)` fill it; returns `name`. `prepare` must close its connections."""
+        """Make the database `name` once and let `prepare(dsn)` fill it; returns `name`. `prepare` must close"
+        " its connections."""
         if name not in self._templates:
             self.execute(f'CREATE DATABASE "{name}"')
             try:

@@ -36,7 +36,7 @@ from server.embedded.errors import (
 from server.embedded.process import die_with_parent, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from server.embedded.account import Account
     from server.embedded.binaries import Binaries
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 PORT = 5432
 # sun_path is 108 bytes on Linux and 104 on macOS, the closing zero included (unix(7)).
 _SOCKET_PATH_MAX = 107 if sys.platform == "linux" else 103
-# The working directory of the process that asks, without walking the path to it (proc(5)).
-_OWN_DIRECTORY = Path("/proc/self/cwd")
+# The open files of whichever process asks: a way to a directory that does not walk its path (proc(5)).
+_OWN_DESCRIPTORS = Path("/proc/self/fd")
 
 SETTINGS = {
     "max_connections": "100",
@@ -167,23 +167,29 @@ class DataDir:
             EXIT_OTHER_VERSION,
         )
 
-    def as_seen_by(self, account: Account) -> Callable[[Path], Path]:
-        """How the account may name a directory of ours that is its working directory.
+    @contextlib.contextmanager
+    def as_seen_by(self, account: Account, directory: Path) -> Iterator[tuple[Path, tuple[int, ...]]]:
+        """How a process of the account may name `directory` of ours, and the descriptors it has to inherit for that.
 
-        Below a directory that root alone may enter (/root is 0700) the user that root drops to cannot walk the path.
-        It need not: root starts it *inside* the directory, and `/proc/self/cwd` is that directory for each of its
-        processes.
+        Below a directory that root alone may enter (/root is 0700) the user that root drops to cannot walk the path. It
+        need not: root opens the directory, and `/proc/self/fd/<n>` is that directory for every process that inherits the
+        descriptor. (Starting it inside the directory would do too, but before 16 PostgreSQL leaves its working directory
+        to look for its own program, and then cannot return.)
         """
         if account.can_traverse(self.path):
-            return lambda directory: directory
-        if not _OWN_DIRECTORY.exists():
+            yield directory, ()
+            return
+        if not _OWN_DESCRIPTORS.is_dir():
             raise EmbeddedError(
-                f"user id {account.uid}, which root has to drop to, cannot enter {self.path}: set"
-                " DESKBELL_DATA_DIR to a directory"
-                " outside of root's home, or run deskbell as an ordinary user",
+                f"user id {account.uid}, which root has to drop to, cannot enter {self.path}:"
+                " set DESKBELL_DATA_DIR to a directory outside of root's home, or run deskbell as an ordinary user",
                 EXIT_UNREACHABLE,
             )
-        return lambda _directory: _OWN_DIRECTORY
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            yield _OWN_DESCRIPTORS / str(descriptor), (descriptor,)
+        finally:
+            os.close(descriptor)
 
     def create(self, binaries: Binaries, account: Account, log: Callable[[str], None]) -> None:
         """Make the cluster beside its place and rename it when it is complete and synced."""
@@ -222,21 +228,23 @@ class DataDir:
             locales = [["--locale=C.UTF-8"], ["--locale=C"]]
         said = ""
         for locale in locales:
-            ended = subprocess.run(
-                [binaries.initdb, "-D", self.as_seen_by(account)(building), *common, *locale],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=building,
-                env=environment(),
-                # SIGXFSZ and SIGPIPE stay ignored, as Python has them: a file size limit is then an error with a text.
-                restore_signals=False,
-                start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGKILL),
-                umask=0o077,
-                check=False,
-                **account.identity(),
-            )
+            with self.as_seen_by(account, building) as (seen, descriptors):
+                ended = subprocess.run(
+                    [binaries.initdb, "-D", seen, *common, *locale],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    cwd="/",
+                    env=environment(),
+                    pass_fds=descriptors,
+                    # SIGXFSZ stays ignored, as Python has it: a file size limit is then an error with a text.
+                    restore_signals=False,
+                    start_new_session=True,
+                    preexec_fn=die_with_parent(signal.SIGKILL),
+                    umask=0o077,
+                    check=False,
+                    **account.identity(),
+                )
             if ended.returncode == 0:
                 return
             said = ended.stdout.decode(errors="replace")

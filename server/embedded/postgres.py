@@ -226,44 +226,49 @@ class EmbeddedPostgres:
         return False
 
     def _launch(self, binaries: Binaries, account: Account) -> None:
-        cluster = self._dir.cluster
-        seen = self._dir.as_seen_by(account)
+        """Start the server; again for a while, when all that stops it is that its predecessor is not quite gone."""
         self._socket_directory, self._port = self._dir.socket_directory(account), PORT
-        for file in (pidfile.path_of(cluster), self._socket_directory / f".s.PGSQL.{PORT}.lock"):
+        for file in (pidfile.path_of(self._dir.cluster), self._socket_directory / f".s.PGSQL.{PORT}.lock"):
             try:
                 what = pidfile.make_harmless(file, account)
             except OSError as error:
                 raise from_os_error(error, "replace a stale lock file of the database", file) from error
             if what:
                 self._say(what)
-        inside = self._socket_directory == cluster
-        command: list[str | Path] = [
-            binaries.postgres, "-D", seen(cluster), "-p", str(PORT),
-            "-c", "listen_addresses=",
-            "-c", f"unix_socket_directories={seen(cluster) if inside else self._socket_directory}",
-            "-c", "unix_socket_permissions=0700",
-        ]  # fmt: skip
         deadline = time.monotonic() + _BUSY_S
         while True:
-            try:
-                self._log.rotate_if_large()
-                self._log_start = self._log.size()
-                output = self._log.open(account)
-            except OSError as error:
-                raise from_os_error(error, "write the log of the database", self._log.path) from error
-            try:
-                self._process = spawn(command, account, directory=cluster, output=output)
-            except (OSError, subprocess.SubprocessError) as error:
-                raise EmbeddedError(f"cannot run {binaries.postgres}: {error}", EXIT_START_FAILED) from error
-            finally:
-                os.close(output)
-            if self._await_answer(self._process):
+            self._spawn(binaries, account)
+            if self._await_answer(self._running()):
                 return
             said = self._log.since(self._log_start)
             self._process = None
             if not is_busy(said) or time.monotonic() > deadline:
-                raise from_server_log(said, doing="start", cluster=cluster, log_file=self._log.path)
+                raise from_server_log(said, doing="start", cluster=self._dir.cluster, log_file=self._log.path)
             time.sleep(0.1)
+
+    def _spawn(self, binaries: Binaries, account: Account) -> None:
+        cluster = self._dir.cluster
+        try:
+            self._log.rotate_if_large()
+            self._log_start = self._log.size()
+            output = self._log.open(account)
+        except OSError as error:
+            raise from_os_error(error, "write the log of the database", self._log.path) from error
+        try:
+            with self._dir.as_seen_by(account, cluster) as (seen, descriptors):
+                sockets = seen if self._socket_directory == cluster else self._socket_directory
+                command: list[str | Path] = [binaries.postgres, "-D", seen, "-p", str(PORT)]
+                for setting in (
+                    "listen_addresses=",
+                    f"unix_socket_directories={sockets}",
+                    "unix_socket_permissions=0700",
+                ):
+                    command += ["-c", setting]
+                self._process = spawn(command, account, output=output, inherit=descriptors)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise EmbeddedError(f"cannot run {binaries.postgres}: {error}", EXIT_START_FAILED) from error
+        finally:
+            os.close(output)
 
     def _await_answer(self, process: ServerProcess) -> bool:
         """True when the server accepts connections, False when it died."""
@@ -340,7 +345,7 @@ def running_dsn(data_dir: Path) -> str | None:
 
 
 def _client_side(found: pidfile.PidFile, directory: DataDir) -> Path:
-    # /proc/self/cwd is the cluster to the server and something else to us.
+    # /proc/self/fd/<n> is the cluster to the server and something else to us.
     inside = found.socket_directory.startswith("/proc/") or not found.socket_directory
     return directory.cluster if inside else Path(found.socket_directory)
 

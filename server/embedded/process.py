@@ -138,9 +138,10 @@ def environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def spawn(command: Sequence[str | Path], account: Account, *, directory: Path, output: int) -> Child:
-    """Start the server in `directory`, its output appended to the descriptor `output`. Main thread only. Raises
-    `OSError`.
+def spawn(command: Sequence[str | Path], account: Account, *, output: int, inherit: tuple[int, ...] = ()) -> Child:
+    """Start the server with its output on the descriptor `output`, and `inherit` open. Main thread only.
+
+    Raises `OSError` or `subprocess.SubprocessError` when it cannot be run.
     """
     return Child(
         subprocess.Popen(
@@ -148,8 +149,9 @@ def spawn(command: Sequence[str | Path], account: Account, *, directory: Path, o
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd=directory,
+            cwd="/",
             env=environment(),
+            pass_fds=inherit,
             start_new_session=True,
             preexec_fn=die_with_parent(signal.SIGINT),
             umask=0o077,

@@ -89,7 +89,8 @@ DESK_SOCKET: Mapping[ServerState, Mapping[ServerInput, ServerState]] = {
 }
 
 DEVICE: Mapping[ClientState, Mapping[ClientInput, ClientState]] = {
-    _C.OFFLINE: {_CI.CONNECTED: _C.AWAIT_WELCOME, _CI.STOP: _C.STOPPED},
+    # `DISCONNECTED` here: the attempt to connect failed.
+    _C.OFFLINE: {_CI.CONNECTED: _C.AWAIT_WELCOME, _CI.DISCONNECTED: _C.OFFLINE, _CI.STOP: _C.STOPPED},
     # `drain` may overtake `welcome`: the node began to drain while the token was being verified.
     _C.AWAIT_WELCOME: {
         _CI.WELCOME: _C.SYNCING,

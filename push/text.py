@@ -48,10 +48,8 @@ def shorten(text: str, budget: int) -> str:
 
     Raises ValueError if the budget could not hold one character of the longest kind.
     """
-    if budget < 4 * MAX_CLUSTER + 64:
-        raise ValueError(
-            f"budget must be at least {4 * MAX_CLUSTER + 64} bytes to hold any one character, not {budget}"
-        )
+    if budget < MIN_BUDGET:
+        raise ValueError(f"budget must be at least {MIN_BUDGET} bytes to hold any one character, not {budget}")
     if len(text) <= budget and json_bytes(text) <= budget:
         return text
     spent, end, best, open_controls = 0, 0, "", list[str]()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from server.domain.errors import BadRequest, Forbidden, NotFound
 from server.domain.events import Author, AuthorType
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
 
 
 class Role(StrEnum):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SERVER_KEY_PREFIX = "dbs_"
-AGENT_TOKEN_PREFIX = "dba_"  # noqa: S105 - a prefix, not a secret
+AGENT_TOKEN_PREFIX = "dba_"
 SESSION_PREFIX = "dbc_"
 
 

@@ -5,16 +5,18 @@ Every item names its user's shard. Items of one user are numbered in the order i
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
-from uuid import UUID
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from server.domain.conversation import Status
-from server.domain.events import Author
-from server.domain.message import MessageBody
-from server.domain.transaction import Transaction
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from server.domain.conversation import Status
+    from server.domain.events import Author
+    from server.domain.message import MessageBody
+    from server.domain.transaction import Transaction
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,7 @@ here can race, and everything here can be tried without a database.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -32,6 +31,9 @@ from server.domain.intents import (
     SetTags,
 )
 from server.domain.transaction import RECENT, Snapshot, Transaction
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class ClientKey(NamedTuple):
@@ -162,7 +164,9 @@ class Ledger:
         if found is None:
             return None
         if found.digest != message.body.digest or found.conversation_id != conversation_id:
-            raise IdempotencyConflict("This id was used for another message; make a new id for a new message.", field="id")
+            raise IdempotencyConflict(
+                "This id was used for another message; make a new id for a new message.", field="id"
+            )
         return Numbered(found.conversation_id, found.seq, found.usn, found.at, duplicate=True, applied=False)
 
     def count_newer(self, conversation_id: UUID, reader: str, seq: int) -> int:
@@ -198,7 +202,9 @@ def apply(ledger: Ledger, intent: AnyIntent) -> Numbered:
             if earlier:
                 return earlier
             message = intent.message
-            event = ledger.append(conversation, Kind.NOTE, message.author, message.body.json, message=message, visible=False)
+            event = ledger.append(
+                conversation, Kind.NOTE, message.author, message.body.json, message=message, visible=False
+            )
             return _result(event)
         case SetStatus():
             return _set_status(ledger, intent)
@@ -386,4 +392,3 @@ def _json(value: Any) -> bytes:
 
 
 _encoder = msgspec.json.Encoder()
-

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from server.domain.errors import BadRequest
 from server.domain.events import Author, AuthorType
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
 
 MAX_EXTERNAL_ID = 255
 MAX_PROPERTIES = 200

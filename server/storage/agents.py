@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import msgspec
 
@@ -11,6 +10,7 @@ from server.domain.agents import Agent, Membership, Role
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
     from asyncpg import Record
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import msgspec
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
     from asyncpg import Record
 

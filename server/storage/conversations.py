@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import msgspec
 
-from server.domain.conversation import Conversation
 from server.domain.events import Author, AuthorType
 from server.storage.rows import conversation_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
 
     from asyncpg import Record
 
+    from server.domain.conversation import Conversation
     from server.storage.database import Database, Session
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import msgspec
 
@@ -12,6 +11,7 @@ from server.domain.people import DeviceInfo, EndUser
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from asyncpg import Record
 
@@ -72,6 +72,11 @@ async def ensure_many(database: Database, app_id: UUID, users: Sequence[tuple[UU
 async def find(source: Database | Session, app_id: UUID, user_id: UUID) -> EndUser | None:
     row = await source.row("find_user", app_id, user_id)
     return _user(row) if row else None
+
+
+async def lock(session: Session, app_id: UUID, user_id: UUID) -> bool:
+    """Hold the user's row until the transaction ends; False if there is no such user."""
+    return await session.row("lock_user", app_id, user_id) is not None
 
 
 async def put(session: Session, user: EndUser) -> EndUser:
@@ -157,15 +162,13 @@ async def put_acks(database: Database, acks: Sequence[tuple[UUID, UUID, UUID, in
 async def sweep(database: Database, held: Sequence[tuple[UUID, UUID]]) -> list[Standing]:
     """Where the logs of (app, user) stand."""
     rows = await database.rows("sweep_users", [user[0] for user in held], [user[1] for user in held])
-    return [
-        Standing(row["app_id"], row["user_id"], row["usn"], row["auth_gen"], row["incarnation"]) for row in rows
-    ]
+    return [Standing(row["app_id"], row["user_id"], row["usn"], row["auth_gen"], row["incarnation"]) for row in rows]
 
 
 async def erase(session: Session, app_id: UUID, user_id: UUID) -> bool:
     """Forget everything of a user; False if there was no such user. Locks the user first, so nothing is written
     meanwhile."""
-    if await session.row("lock_user", app_id, user_id) is None:
+    if not await lock(session, app_id, user_id):
         return False
     ids = [row["conversation_id"] for row in await session.rows("list_conversation_ids", app_id, user_id)]
     await session.run("erase_directory", ids)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from server.domain.errors import DomainError, Unavailable
-from server.domain.numbering import Numbered
 from server.storage.batch import Outcome, Written, write_batch
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from server.clock import Clock
     from server.domain.intents import AnyIntent
+    from server.domain.numbering import Numbered
     from server.storage.database import Database
     from server.tasks import Tasks
     from server.telemetry import Metrics
@@ -159,7 +159,6 @@ class Writer:
             try:
                 async with self._database.transaction() as session:
                     written = await write_batch(session, intents, self._clock.now(), self._grace)
-                break
             except Unavailable as lost:
                 if self._clock.monotonic() >= deadline:
                     return [lost] * len(intents)
@@ -173,11 +172,12 @@ class Writer:
                 if len(intents) == 1:
                     raise
                 return [outcome for intent in intents for outcome in await self._alone(intent)]
-        self._metrics.commits.inc()
-        self._metrics.commit_items.inc(len(intents))
-        self._metrics.commit_batch_size.observe(len(intents))
-        self._announce(written)
-        return written.outcomes
+            else:
+                self._metrics.commits.inc()
+                self._metrics.commit_items.inc(len(intents))
+                self._metrics.commit_batch_size.observe(len(intents))
+                self._announce(written)
+                return written.outcomes
 
     async def _alone(self, intent: AnyIntent) -> list[Outcome]:
         try:

@@ -1,0 +1,200 @@
+"""What one does in a conversation: one verb a method, called by every door.
+
+Whatever writes goes through `storage.writer`; when a method returns, it is committed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from server.bus.interface import Typing, conversation_channel, user_channel
+from server.domain import message
+from server.domain.errors import BadRequest, Conflict, NotFound
+from server.domain.events import Author, AuthorType, Event, Kind
+from server.domain.intents import AddNote, MarkRead, Message, Open, Post, Rate
+from server.storage import log
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from server.bus.interface import Bus
+    from server.domain.message import MessageBody
+    from server.domain.numbering import Numbered
+    from server.services.rates import Rates
+    from server.storage.database import Database
+    from server.storage.writer import Writer
+
+MAX_TOPIC = 200
+MAX_COMMENT = 2000
+NEWER_SHOWN = 50
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a conversation lives: its user's shard, and its id."""
+
+    app_id: UUID
+    user_id: UUID
+    conversation_id: UUID
+
+
+class Messaging:
+    """Messages, notes, read cursors, ratings, typing."""
+
+    def __init__(self, database: Database, writer: Writer, bus: Bus, sends: Rates) -> None:
+        self._database = database
+        self._writer = writer
+        self._bus = bus
+        self._sends = sends
+
+    async def open(
+        self,
+        place: Place,
+        author: Author,
+        *,
+        topic: str | None = None,
+        transaction_id: str | None = None,
+        first: Message | None = None,
+    ) -> Numbered:
+        """Open a conversation about a transaction, with its first message or without. Twice is the same as once."""
+        self._limit(place, author)
+        check_line(topic, "topic", MAX_TOPIC)
+        check_line(transaction_id, "transaction", 200)
+        return await self._writer.append_one(
+            Open(
+                app_id=place.app_id,
+                user_id=place.user_id,
+                conversation_id=place.conversation_id,
+                author=author,
+                topic=topic,
+                transaction_id=transaction_id,
+                message=first,
+            )
+        )
+
+    async def post(
+        self, place: Place, sent: Message, *, after: UUID | None = None, expected_seq: int | None = None
+    ) -> Numbered:
+        """Add a message. Raises Conflict with the newer events when someone wrote after `expected_seq`."""
+        self._limit(place, sent.author)
+        try:
+            return await self._writer.append_one(
+                Post(
+                    app_id=place.app_id,
+                    user_id=place.user_id,
+                    conversation_id=place.conversation_id,
+                    message=sent,
+                    after=after,
+                    expected_seq=expected_seq,
+                )
+            )
+        except Conflict as conflict:
+            newer = await log.after_seq(
+                self._database,
+                place.app_id,
+                place.user_id,
+                place.conversation_id,
+                expected_seq or 0,
+                NEWER_SHOWN,
+            )
+            raise Conflict(conflict.message, events=newer, field=conflict.field) from None
+
+    async def note(self, place: Place, sent: Message) -> Numbered:
+        """Add a private note."""
+        return await self._writer.append_one(
+            AddNote(
+                app_id=place.app_id, user_id=place.user_id, conversation_id=place.conversation_id, message=sent
+            )
+        )
+
+    async def mark_read(self, place: Place, reader: Literal["user", "agent"], author: Author, seq: int) -> Numbered:
+        """Move a read cursor forward; the others get a receipt."""
+        return await self._writer.append_one(
+            MarkRead(
+                app_id=place.app_id,
+                user_id=place.user_id,
+                conversation_id=place.conversation_id,
+                reader=reader,
+                author=author,
+                seq=seq,
+            )
+        )
+
+    async def rate(self, place: Place, author: Author, score: int, comment: str | None) -> Numbered:
+        """The customer's verdict, 1 to 5."""
+        if not 1 <= score <= 5:
+            raise BadRequest("A score is 1 to 5.", field="score")
+        if comment is not None and (len(comment) > MAX_COMMENT or "\x00" in comment):
+            raise BadRequest(f"A comment has at most {MAX_COMMENT} characters.", field="comment")
+        self._limit(place, author)
+        return await self._writer.append_one(
+            Rate(
+                app_id=place.app_id,
+                user_id=place.user_id,
+                conversation_id=place.conversation_id,
+                author=author,
+                score=score,
+                comment=comment or None,
+            )
+        )
+
+    async def press(self, place: Place, author: Author, seq: int, button: str, press_id: UUID) -> Numbered:
+        """The customer pressed a button of a card, or chose an option: that is a message with what it says.
+
+        `press_id` makes a repeat harmless.
+        """
+        event = await log.find(self._database, place.app_id, place.user_id, place.conversation_id, seq)
+        label = _label_of(event, button)
+        if label is None:
+            raise NotFound("There is no such button.", field="button")
+        body = message.from_struct(message.Text(text=label))
+        return await self.post(place, Message(press_id, author, body))
+
+    async def page(self, place: Place, before: int | None, limit: int) -> tuple[list[Event], bool]:
+        """What the user may see of a conversation before `before`, in order, and whether there is more."""
+        events = await log.page_before(
+            self._database, place.app_id, place.user_id, place.conversation_id, before or 2**62, limit + 1
+        )
+        if not events and await log.find(self._database, place.app_id, place.user_id, place.conversation_id, 1) is None:
+            raise NotFound("There is no such conversation.", field="conversation")
+        return events[-limit:], len(events) > limit
+
+    def typing(self, place: Place, author: Author, on: bool) -> None:
+        """Tell those who look at the conversation; a hint, no more."""
+        hint = Typing(
+            place.app_id,
+            place.user_id,
+            place.conversation_id,
+            author.type.value,
+            author.id,
+            author.name,
+            on,
+        )
+        channels = [conversation_channel(place.conversation_id)]
+        if author.type is not AuthorType.USER:
+            channels.append(user_channel(place.app_id, place.user_id))
+        self._bus.publish([(channel, hint) for channel in channels])
+
+    def _limit(self, place: Place, author: Author) -> None:
+        if author.type is AuthorType.USER:
+            self._sends.take(f"{place.app_id}:{place.user_id}")
+
+
+def check_line(value: str | None, field: str, longest: int) -> None:
+    """A short text that is stored as it is."""
+    if value is not None and (not 1 <= len(value) <= longest or "\x00" in value):
+        raise BadRequest(f"`{field}` is 1 to {longest} characters long.", field=field)
+
+
+
+
+def _label_of(event: Event | None, button: str) -> str | None:
+    if event is None or event.kind != Kind.MESSAGE or event.author.type is AuthorType.USER:
+        return None
+    body: dict[str, Any] = msgspec.json.decode(event.body)
+    for choice in [*body.get("buttons", ()), *body.get("options", ())]:
+        if choice["id"] == button:
+            label: str = choice.get("reply") or choice["label"]
+            return label
+    return None

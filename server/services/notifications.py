@@ -1,0 +1,184 @@
+"""Getting an answer to a phone that does not look (docs/push.md): one claim, from look to settled.
+
+The promise is at least once to the provider, and nothing for what was read or stored meanwhile. Each step is safe to
+lose: what is claimed and not settled falls due again when its lease ends.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from push.payload import summary_text
+from push.sender import Address, ConfigFault, Notification, Outcome, Rejected, Retry, Sent, TokenGone
+from server.domain import message
+from server.domain.errors import DomainError
+from server.domain.ids import new_id
+from server.storage import push_outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from structlog.typing import FilteringBoundLogger
+
+    from push.sender import Platform, Provider, Sender
+    from server.clock import Clock
+    from server.storage.database import Database
+    from server.storage.push_outbox import Claim, Look, PushState
+    from server.telemetry import Metrics
+
+OLDEST = timedelta(hours=24)
+MOST_ATTEMPTS = 50
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 300.0
+CIRCUIT_S = 60.0
+"""How long a provider that refuses our credentials is left alone before it is asked again."""
+
+
+class Notifications:
+    """Works on claims. `senders` by provider; a provider without credentials has a recording one."""
+
+    def __init__(
+        self,
+        database: Database,
+        senders: Mapping[str, Sender],
+        clock: Clock,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        *,
+        lease: timedelta,
+        preview: bool,
+    ) -> None:
+        self._database = database
+        self._senders = senders
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._lease = lease
+        self._preview = preview
+        self._not_before: dict[str, datetime] = {}
+        self.faults: dict[str, str] = {}
+        """Providers that refuse our credentials, and what they say. Health shows it."""
+
+    async def claim(self, limit: int) -> list[Claim]:
+        """Take up to `limit` pushes that are due."""
+        now = self._clock.now()
+        return await push_outbox.claim(self._database, now, new_id(now), now + self._lease, limit)
+
+    async def oldest_age(self) -> float:
+        """For how many seconds the push that waits longest has been due."""
+        now = self._clock.now()
+        due = await push_outbox.oldest_due(self._database, now)
+        return max(0.0, (now - due).total_seconds()) if due else 0.0
+
+    async def deliver(self, claimed: Claim) -> None:
+        """Look again, send, write down what became of it."""
+        seen = await push_outbox.look(self._database, claimed)
+        if seen is None or seen.push_token is None or seen.provider is None:
+            await push_outbox.bury(self._database, claimed, "no push token", self._clock.now())
+            return
+        if seen.claim != claimed.token:
+            return
+        reason = _suppressed(seen)
+        if reason is not None:
+            self._count(seen.provider, "suppressed")
+            await push_outbox.settle(self._database, claimed, seen.want_seq, reason, self._clock.now())
+            return
+        held = self._not_before.get(seen.provider)
+        if held is not None and held > self._clock.now():
+            await push_outbox.postpone(
+                self._database, claimed, held, False, "the provider asked us to wait", self._clock.now()
+            )
+            return
+        sender = self._senders[seen.provider]
+        outcome = await sender.send(_address(seen), self._notification(claimed, seen), quiet=seen.ambiguous)
+        await self._settle(claimed, seen, outcome)
+
+    async def of_conversation(self, app_id: UUID, user_id: UUID, conversation_id: UUID) -> list[PushState]:
+        """What became of the pushes of a conversation, device by device."""
+        return await push_outbox.of_conversation(self._database, app_id, user_id, conversation_id)
+
+    def _notification(self, claimed: Claim, seen: Look) -> Notification:
+        conversation = str(claimed.conversation_id)
+        return Notification(
+            title=seen.author_name or seen.app_name,
+            body=summary_text(max(1, seen.fresh), _preview(seen.body), self._preview),
+            tag=conversation,
+            badge=seen.badge,
+            data={"seq": str(seen.want_seq)},
+            locale=seen.locale,
+        )
+
+    async def _settle(self, claimed: Claim, seen: Look, outcome: Outcome) -> None:
+        now = self._clock.now()
+        provider = cast("str", seen.provider)
+        self._count(provider, type(outcome).__name__.lower())
+        if not isinstance(outcome, ConfigFault):
+            self.faults.pop(provider, None)
+        match outcome:
+            case Sent():
+                await push_outbox.settle(self._database, claimed, seen.want_seq, "accepted", now)
+            case TokenGone(reason=reason, at=at):
+                if at is None or seen.push_token_at is None or at >= seen.push_token_at:
+                    await push_outbox.drop_token(self._database, claimed, seen)
+                await push_outbox.bury(self._database, claimed, f"token gone: {reason}", now)
+            case Rejected(reason=reason):
+                self._log.warning("push rejected", reason=reason, conversation=str(claimed.conversation_id))
+                await push_outbox.bury(self._database, claimed, f"rejected: {reason}", now)
+            case ConfigFault(reason=reason):
+                self._log.error("push credentials refused", provider=provider, reason=reason)
+                self.faults[provider] = reason
+                self._not_before[provider] = now + timedelta(seconds=CIRCUIT_S)
+                await push_outbox.postpone(
+                    self._database, claimed, now + timedelta(seconds=CIRCUIT_S), False, f"credentials: {reason}", now
+                )
+            case Retry():
+                await self._try_later(claimed, provider, outcome, now)
+
+    async def _try_later(self, claimed: Claim, provider: str, outcome: Retry, now: datetime) -> None:
+        if now - claimed.wanted_at > OLDEST or claimed.attempts >= MOST_ATTEMPTS:
+            await push_outbox.bury(self._database, claimed, f"given up: {outcome.reason}", now)
+            return
+        pause = outcome.retry_after
+        if pause is None:
+            pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(claimed.attempts - 1, 20))
+            pause *= 0.5 + random.random() / 2  # noqa: S311 - jitter, not a secret
+        due = now + timedelta(seconds=pause)
+        if outcome.throttled:
+            self._not_before[provider] = max(due, self._not_before.get(provider, due))
+        await push_outbox.postpone(self._database, claimed, due, outcome.ambiguous, outcome.reason, now)
+
+    def _count(self, provider: str, outcome: str) -> None:
+        self._metrics.push_outcomes.labels(provider, outcome).inc()
+
+
+def _suppressed(seen: Look) -> str | None:
+    """Why nothing needs to be sent. Only what the device or the user themselves said counts, never presence."""
+    if seen.owner_epoch != seen.wanted_epoch:
+        return "the device has changed hands"
+    if seen.want_seq <= seen.sent_seq:
+        return "accepted"
+    if seen.user_read_seq >= seen.want_seq:
+        return "read"
+    if seen.acked_usn >= seen.message_usn:
+        return "on the device"
+    return None
+
+
+def _address(seen: Look) -> Address:
+    value: Any = seen.push_token
+    if seen.provider == "webpush":
+        return Address("webpush", "subscription", msgspec.json.decode(value), cast("Platform", seen.platform))
+    return Address(cast("Provider", seen.provider), "token", value, cast("Platform", seen.platform))
+
+
+def _preview(body: bytes) -> str:
+    try:
+        return message.parse(body, "agent").preview
+    except DomainError:
+        return ""

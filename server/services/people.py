@@ -1,0 +1,154 @@
+"""End users: who they are, the devices they hold, and forgetting them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from server.bus.interface import LoggedOut, Replaced, user_channel
+from server.domain.errors import BadRequest, NotFound
+from server.domain.ids import user_id_of
+from server.domain.people import EndUser, check_external_id, merge_properties
+from server.storage import log, people
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+    from uuid import UUID
+
+    from server.bus.interface import Bus
+    from server.clock import Clock
+    from server.domain.identity import Claims
+    from server.domain.people import DeviceInfo
+    from server.storage.database import Database
+
+EXPORT_PAGE = 500
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an app's server says of a user. UNSET is left alone, None is removed."""
+
+    name: str | None | msgspec.UnsetType = msgspec.UNSET
+    email: str | None | msgspec.UnsetType = msgspec.UNSET
+    phone: str | None | msgspec.UnsetType = msgspec.UNSET
+    locale: str | None | msgspec.UnsetType = msgspec.UNSET
+    properties: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class People:
+    """Users and devices."""
+
+    def __init__(self, database: Database, bus: Bus, clock: Clock) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+
+    async def say_hello(self, claims: Claims, device: DeviceInfo, foreground: timedelta | None, session: str) -> EndUser:
+        """A device has proved whose it is: make the user if it is new, and the device the user's.
+
+        Older sockets of the same device hear of it; of somebody else who had the device before, the push tokens go.
+        """
+        now = self._clock.now()
+        app_id, user_id = claims.app_id, user_id_of(claims.app_id, claims.external_id)
+        until = now + foreground if foreground else None
+        async with self._database.transaction() as tx:
+            await people.ensure(
+                tx,
+                app_id,
+                user_id,
+                claims.external_id,
+                now,
+                name=claims.name,
+                email=claims.email,
+                locale=claims.locale,
+            )
+            last_owner = await people.claim_device(tx, app_id, user_id, device, until, now)
+            user = await people.find(tx, app_id, user_id)
+        assert user is not None
+        owners = {user_id} | ({last_owner} if last_owner else set())
+        replaced = Replaced(app_id, device.device_id, session)
+        self._bus.publish([(user_channel(app_id, owner), replaced) for owner in owners])
+        return user
+
+    async def put(self, app_id: UUID, external_id: str, facts: Facts) -> EndUser:
+        """Take over what the app's server says; make the user if it is new."""
+        check_external_id(external_id)
+        user_id = user_id_of(app_id, external_id)
+        now = self._clock.now()
+        async with self._database.transaction() as tx:
+            await people.ensure(tx, app_id, user_id, external_id, now)
+            await people.lock(tx, app_id, user_id)
+            known = await people.find(tx, app_id, user_id)
+            assert known is not None
+            changes = {
+                field: value
+                for field in ("name", "email", "phone", "locale")
+                if (value := getattr(facts, field)) is not msgspec.UNSET
+            }
+            if isinstance(facts.properties, dict):
+                changes["properties"] = merge_properties(known.properties, facts.properties)
+            return await people.put(tx, msgspec.structs.replace(known, **changes, updated_at=now))
+
+    async def find(self, app_id: UUID, external_id: str) -> EndUser:
+        check_external_id(external_id)
+        found = await people.find(self._database, app_id, user_id_of(app_id, external_id))
+        if found is None:
+            raise NotFound("There is no such user.", field="external_id")
+        return found
+
+    async def find_by_id(self, app_id: UUID, user_id: UUID) -> EndUser:
+        found = await people.find(self._database, app_id, user_id)
+        if found is None:
+            raise NotFound("There is no such user.")
+        return found
+
+    async def erase(self, app_id: UUID, external_id: str) -> None:
+        """Forget a user: every row, device and push token, in one transaction. Its sockets close."""
+        user = await self.find(app_id, external_id)
+        async with self._database.transaction() as tx:
+            if not await people.erase(tx, app_id, user.user_id):
+                raise NotFound("There is no such user.", field="external_id")
+        hint = LoggedOut(app_id, user.user_id, user.auth_gen + 1)
+        self._bus.publish([(user_channel(app_id, user.user_id), hint)])
+
+    async def export(self, app_id: UUID, external_id: str) -> dict[str, Any]:
+        """Everything the user's log holds that the user may see, and what is known of the user."""
+        user = await self.find(app_id, external_id)
+        events: list[dict[str, Any]] = []
+        usn = 0
+        while page := await log.after_usn(self._database, app_id, user.user_id, usn, EXPORT_PAGE):
+            events += [
+                {
+                    "usn": event.usn,
+                    "conversation": event.conversation_id,
+                    "seq": event.seq,
+                    "kind": event.kind,
+                    "at": event.at,
+                    "author": event.author,
+                    "body": msgspec.Raw(event.body),
+                }
+                for event in page
+            ]
+            usn = page[-1].usn or usn
+        return {"user": user, "events": events, "exported_at": self._clock.now()}
+
+    async def register_push_token(
+        self, app_id: UUID, user_id: UUID, device_id: UUID, provider: str, token: str | None
+    ) -> None:
+        """Remember where a device is pushed to, or None to stop. A token that another device had moves here."""
+        now = self._clock.now()
+        async with self._database.transaction() as tx:
+            if token is None:
+                await people.remove_push_token(tx, app_id, user_id, device_id)
+                return
+            if not await people.put_push_token(tx, app_id, user_id, device_id, provider, token, now):
+                raise BadRequest("This device belongs to another user now; say hello again.", field="token")
+
+    async def log_out(self, app_id: UUID, user_id: UUID, device_id: UUID) -> None:
+        """The push tokens of the device go in this very transaction."""
+        async with self._database.transaction() as tx:
+            await people.log_out_device(tx, app_id, user_id, device_id)
+
+    async def set_foreground(self, app_id: UUID, user_id: UUID, device_id: UUID, until: datetime | None) -> None:
+        await people.set_foreground(self._database, app_id, user_id, device_id, until)
+

@@ -94,8 +94,6 @@ class MainRoad:
             await self.tablet.close()
             if self.desk_socket is not None:
                 await self.desk_socket.close()
-            await self.app_server.close()
-            await self.desk.close()
 
     async def _demo_is_ready(self, ready: Frame) -> None:
         self.check(ready.keys() >= READY_FIELDS, f"the ready line misses {sorted(READY_FIELDS - ready.keys())}")
@@ -108,7 +106,6 @@ class MainRoad:
             answer = await door("GET", path)
             self.check(answer.status_code == 200, f"GET {path} answers {answer.status_code}")
             self.check(answer.headers.get("x-request-id"), f"GET {path} has no X-Request-Id")
-        await door.close()
 
     async def _answer(self, response: httpx.Response, status: int = 200) -> Any:
         self.check(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = (sys.executable, "-m", "server.cli")
+# Another build of the server (an installed wheel, a container) is checked by naming its command here.
+COMMAND = tuple(shlex.split(os.environ.get("DESKBELL_TEST_COMMAND", ""))) or (sys.executable, "-m", "server.cli")
 PidAndStart = tuple[int, str]
 
 

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from tests.end_to_end.rawsocket import JSON, Closed, Codec, Frame, RawSocket, fresh_id, hello
+from tests.end_to_end.rawsocket import JSON, Closed, Codec, Frame, RawSocket, fresh_id, say_hello
 
 ACK_EVERY = 16
 
@@ -46,15 +46,9 @@ class Device:
         if whole_log:
             self.usn, self.log = 0, []
         self._offered = self.usn
-        self._socket, self.welcome = await hello(
-            self.url,
-            self.token,
-            codec=self.codec,
-            device=self.device,
-            usn=self.usn,
-            epoch=self.epoch,
-            on_frame=self._take,
-        )
+        self._socket = await RawSocket.open(self.url, "/v1/chat", self.codec)
+        self._socket.on_frame = self._take
+        self.welcome = await say_hello(self._socket, self.token, device=self.device, usn=self.usn, epoch=self.epoch)
         await self.socket.wait_for(lambda frame: frame["t"] == "synced", "synced")
         return self.welcome
 

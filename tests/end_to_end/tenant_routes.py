@@ -1,0 +1,142 @@
+"""The matrix of HTTP routes a tenant could try on another: one line a route, from the HTTP contract.
+
+A route that `/openapi.json` lists and this table does not makes the tenant test fail: every new door is tried before
+it opens.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from tests.end_to_end.rawsocket import Frame, fresh_id
+from tests.end_to_end.tenancy import text_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.end_to_end.tenancy import Ids
+
+
+class Door(Enum):
+    """Whose credential a route takes."""
+
+    PUBLIC = "none"
+    APP_SERVER = "server key"
+    DESK = "agent token"
+    LOGIN = "email and password"
+
+
+class Space(Enum):
+    """What an id of another tenant means to a route."""
+
+    NO_ID = "it takes no id"
+    SHARED = "ids are the server's: another tenant's must look as if it did not exist"
+    OWN = "ids are the caller's own names: the same name in another app is another thing"
+
+
+@dataclass(frozen=True)
+class Route:
+    """``path`` and ``body`` build a request that would work for the tenant who owns ``Ids``."""
+
+    key: str
+    door: Door
+    space: Space
+    path: Callable[[Ids], str]
+    body: Callable[[Ids], Any] | None = None
+
+    @property
+    def method(self) -> str:
+        return self.key.split(" ")[0]
+
+
+def route_key(method: str, path: str) -> str:
+    """``GET /v1/users/{}``: the names of path parameters are not part of the contract."""
+    return f"{method.upper()} {re.sub(r'{[^}]*}', '{}', path)}"
+
+
+def _ride(_: Ids) -> Frame:
+    return {
+        "version": 7,
+        "kind": "ride",
+        "status": "stolen",
+        "title": "not yours",
+        "occurred_at": "2026-03-02T08:30:00Z",
+    }
+
+
+def _batch(ids: Ids) -> Frame:
+    return {"transactions": [_ride(ids) | {"user": ids.user, "id": ids.transaction}]}
+
+
+def _thread(suffix: str) -> Callable[[Ids], str]:
+    return lambda ids: f"/admin/v1/conversations/{ids.conversation}{suffix}"
+
+
+def _user(suffix: str) -> Callable[[Ids], str]:
+    return lambda ids: f"/v1/users/{ids.user}{suffix}"
+
+
+def _plain(path: str) -> Callable[[Ids], str]:
+    return lambda _: path
+
+
+def _message(_: Ids) -> Frame:
+    return {"id": fresh_id(), "body": text_body("hello from the wrong side")}
+
+
+_TRANSACTION = "/v1/users/{}/transactions/{}"
+_CONVERSATION = "/admin/v1/conversations/{}"
+
+ROUTES = (
+    Route("GET /openapi.json", Door.PUBLIC, Space.NO_ID, _plain("/openapi.json")),
+    Route("GET /asyncapi.json", Door.PUBLIC, Space.NO_ID, _plain("/asyncapi.json")),
+    Route("GET /livez", Door.PUBLIC, Space.NO_ID, _plain("/livez")),
+    Route("GET /readyz", Door.PUBLIC, Space.NO_ID, _plain("/readyz")),
+    Route("GET /metrics", Door.PUBLIC, Space.NO_ID, _plain("/metrics")),
+    Route("PUT /v1/users/{}", Door.APP_SERVER, Space.OWN, _user(""), lambda _: {"name": "Mallory"}),
+    Route("GET /v1/users/{}", Door.APP_SERVER, Space.SHARED, _user("")),
+    Route(
+        f"PUT {_TRANSACTION}",
+        Door.APP_SERVER,
+        Space.OWN,
+        lambda ids: f"/v1/users/{ids.user}/transactions/{ids.transaction}",
+        _ride,
+    ),
+    Route("GET /v1/users/{}/transactions", Door.APP_SERVER, Space.SHARED, _user("/transactions")),
+    Route("POST /v1/transactions:batch", Door.APP_SERVER, Space.OWN, _plain("/v1/transactions:batch"), _batch),
+    Route("POST /v1/users/{}/tokens", Door.APP_SERVER, Space.OWN, _user("/tokens"), lambda _: {}),
+    Route(
+        "POST /admin/v1/session",
+        Door.LOGIN,
+        Space.SHARED,
+        _plain("/admin/v1/session"),
+        lambda ids: {"email": ids.agent_email, "password": "correct horse battery staple"},
+    ),
+    Route("DELETE /admin/v1/session", Door.DESK, Space.NO_ID, _plain("/admin/v1/session")),
+    Route("GET /admin/v1/me", Door.DESK, Space.NO_ID, _plain("/admin/v1/me")),
+    Route(
+        "GET /admin/v1/conversations",
+        Door.DESK,
+        Space.SHARED,
+        lambda ids: f"/admin/v1/conversations?app={ids.app}&status=open",
+    ),
+    Route(f"GET {_CONVERSATION}", Door.DESK, Space.SHARED, _thread("")),
+    Route(f"GET {_CONVERSATION}/events", Door.DESK, Space.SHARED, _thread("/events?after=0&limit=100")),
+    Route(f"POST {_CONVERSATION}/messages", Door.DESK, Space.SHARED, _thread("/messages"), _message),
+    Route(f"POST {_CONVERSATION}/notes", Door.DESK, Space.SHARED, _thread("/notes"), _message),
+    Route(
+        f"POST {_CONVERSATION}/status", Door.DESK, Space.SHARED, _thread("/status"), lambda _: {"status": "resolved"}
+    ),
+    Route(
+        f"POST {_CONVERSATION}/assignment",
+        Door.DESK,
+        Space.SHARED,
+        _thread("/assignment"),
+        lambda ids: {"agent": ids.agent},
+    ),
+    Route(f"POST {_CONVERSATION}/read", Door.DESK, Space.SHARED, _thread("/read"), lambda _: {"seq": 1}),
+)
+MATRIX = {route.key: route for route in ROUTES}

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.embedded.diagnosis import from_os_error, from_server_log
+from server.embedded.diagnosis import from_os_error, from_server_log, is_disk_full
 from server.embedded.errors import (
     EXIT_CORRUPTED,
     EXIT_FOREIGN_DIRECTORY,
@@ -46,6 +46,8 @@ PORT = 5432
 _SOCKET_PATH_MAX = 107 if sys.platform == "linux" else 103
 # The open files of whichever process asks: a way to a directory that does not walk its path (proc(5)).
 _OWN_DESCRIPTORS = Path("/proc/self/fd")
+
+_PROBE_BYTES = 256 * 1024
 
 SETTINGS = {
     "max_connections": "100",
@@ -172,9 +174,9 @@ class DataDir:
         """How a process of the account may name `directory` of ours, and the descriptors it has to inherit for that.
 
         Below a directory that root alone may enter (/root is 0700) the user that root drops to cannot walk the path. It
-        need not: root opens the directory, and `/proc/self/fd/<n>` is that directory for every process that inherits the
-        descriptor. (Starting it inside the directory would do too, but before 16 PostgreSQL leaves its working directory
-        to look for its own program, and then cannot return.)
+        need not: root opens the directory, and `/proc/self/fd/<n>` is that directory for every process that
+        inherits it. (Starting it inside the directory would do too, but PostgreSQL before 16 leaves it to look
+        for its own program, and then cannot return.)
         """
         if account.can_traverse(self.path):
             yield directory, ()
@@ -312,6 +314,25 @@ class DataDir:
         except OSError as error:
             raise from_os_error(error, "create a directory for the database's socket", short) from error
         return short
+
+    def is_full(self, account: Account) -> bool:
+        """Whether the disk is why something failed. On a full one the server's log may not hold a word about it."""
+        status = os.statvfs(self.path)
+        # Of what is left to ordinary users: as root we could still write into the reserve of the file system.
+        if account.dropped and status.f_blocks and status.f_bavail * status.f_frsize < _PROBE_BYTES:
+            return True
+        probe = self.path / "postgres.probe"
+        try:
+            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "wb", buffering=0) as stream:
+                stream.write(bytes(_PROBE_BYTES))
+                stream.write(b".")  # a first write may end short; the next one says why
+                os.fsync(descriptor)
+        except OSError as error:
+            return is_disk_full(error)
+        finally:
+            probe.unlink(missing_ok=True)
+        return False
 
     def remove_socket_directory(self, directory: Path) -> None:
         """After the server has ended. What a killed server left in it stays for the next start, which takes it over."""

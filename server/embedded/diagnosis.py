@@ -35,10 +35,14 @@ _DENIED_TEXT = re.compile(r"Permission denied|Read-only file system|Operation no
 _LAST_WORDS = re.compile(r"(?:FATAL|PANIC|ERROR|error): +(.*)")
 
 
+def is_disk_full(error: OSError) -> bool:
+    return error.errno in _FULL
+
+
 def from_os_error(error: OSError, doing: str, where: Path) -> EmbeddedError:
     """`doing` completes "cannot …", e.g. "create the data directory"."""
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if is_disk_full(error):
         return EmbeddedError(
             f"the disk is full: cannot {doing} at {where} ({reason}): free some space and start again", EXIT_DISK_FULL
         )
@@ -60,11 +64,16 @@ def last_words(log: str) -> str:
     return str(said[-1]).strip() if said else ""
 
 
-def from_server_log(log: str, *, doing: str, cluster: Path, log_file: Path | None) -> EmbeddedError:
-    """Why `initdb` or `postgres` ended, from its output. `doing` completes "PostgreSQL could not …"."""
+def from_server_log(
+    log: str, *, doing: str, cluster: Path, log_file: Path | None, disk_full: bool = False
+) -> EmbeddedError:
+    """Why `initdb` or `postgres` ended, from its output. `doing` completes "PostgreSQL could not …".
+
+    `disk_full` is what the caller saw for itself: a log on a full disk may end before it says so.
+    """
     said = last_words(log) or (log.strip().splitlines() or ["it said nothing"])[-1].strip()
     see = f"; see {log_file}" if log_file is not None else ""
-    if _FULL_TEXT.search(log):
+    if disk_full or _FULL_TEXT.search(log):
         return EmbeddedError(
             f"the disk is full: PostgreSQL could not {doing} at {cluster} ({said}): free some space and start"
             " again, nothing is lost",

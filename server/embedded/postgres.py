@@ -45,6 +45,8 @@ _NOTICE_S = 3.0
 _SILENCE_S = 60.0
 _PROGRESS_S = 2.0
 _POLL_S = 0.01
+# After SIGQUIT, and after SIGKILL.
+_FORCE_S = 5.0
 
 
 class EmbeddedPostgres:
@@ -131,7 +133,11 @@ class EmbeddedPostgres:
         process, self._process = self._process, None
         try:
             if process is not None:
-                for number, patience in ((signal.SIGINT, timeout), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
+                for number, patience in (
+                    (signal.SIGINT, timeout),
+                    (signal.SIGQUIT, _FORCE_S),
+                    (signal.SIGKILL, _FORCE_S),
+                ):
                     if number != signal.SIGINT and process.poll() is None:
                         self._say(f"PostgreSQL (pid {process.pid}) is slow to stop: {number.name}")
                     process.signal(number)
@@ -243,7 +249,10 @@ class EmbeddedPostgres:
             said = self._log.since(self._log_start)
             self._process = None
             if not is_busy(said) or time.monotonic() > deadline:
-                raise from_server_log(said, doing="start", cluster=self._dir.cluster, log_file=self._log.path)
+                full = self._dir.is_full(account)
+                raise from_server_log(
+                    said, doing="start", cluster=self._dir.cluster, log_file=self._log.path, disk_full=full
+                )
             time.sleep(0.1)
 
     def _spawn(self, binaries: Binaries, account: Account) -> None:

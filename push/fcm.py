@@ -69,9 +69,9 @@ class FcmSender:
         self._url = firebase.send_url(_origin(endpoint or FCM_ENDPOINT), account.project_id)
         self._timeout = timeout
         self._clock = clock
-        self._tls = _tls(ca)
-        # Not the same context for both: httpx sets the protocols it offers on the context it is given.
-        self._access = access_token.AccessToken(account, timeout=timeout, tls=_tls(ca), clock=clock)
+        self._tls = _tls(self._url, ca)
+        # A context of its own: httpx sets the protocols it offers on the context it is given, here from a thread.
+        self._access = access_token.AccessToken(account, timeout=timeout, tls=_tls(account.token_uri, ca), clock=clock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: _Connection | None = None
         self._retired: set[_Connection] = set()
@@ -187,11 +187,14 @@ def _origin(endpoint: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _tls(ca: str | Path | None) -> ssl.SSLContext:
-    import certifi
-
+def _tls(url: str, ca: str | Path | None) -> ssl.SSLContext:
+    if url.startswith("http://"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; were it, it would trust nobody
     context = ssl.create_default_context()  # the system's authorities, SSL_CERT_FILE honoured
-    context.load_verify_locations(cafile=certifi.where())  # slim containers have none of their own
+    if not context.cert_store_stats()["x509_ca"]:
+        import certifi
+
+        context.load_verify_locations(cafile=certifi.where())  # slim containers have none of their own
     if ca is not None:
         context.load_verify_locations(cafile=str(ca))
     return context

@@ -179,8 +179,7 @@ async def test_closing_while_the_access_token_is_awaited_ends_the_send_as_retry(
 ) -> None:
     fcm.fail_token(Fault("hang"))
     under_way = asyncio.create_task(sender.send(address, notification))
-    while fcm.token_requests == 0:
-        await asyncio.sleep(0.005)
+    await fcm.wait_for_tokens(1)
     await sender.close()
     assert await under_way == Retry("the sender was closed")
 

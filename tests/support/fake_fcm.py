@@ -146,6 +146,11 @@ class FakeFcm:
             await self._changed.wait_for(lambda: len(self.received) >= count)
         return self.received
 
+    async def wait_for_tokens(self, count: int, *, within: float = 10.0) -> None:
+        """Return once `count` access tokens were asked for. Raises TimeoutError after `within` seconds."""
+        async with asyncio.timeout(within), self._changed:
+            await self._changed.wait_for(lambda: self.token_requests >= count)
+
     async def _handle(self, request: Request) -> Answer:
         if request.path.startswith("/control/"):
             return self._control(request)
@@ -156,7 +161,9 @@ class FakeFcm:
         return Answer(404, b"<html>Not found</html>", {"content-type": "text/html"})
 
     async def _token(self, request: Request) -> Answer:
-        self.token_requests += 1
+        async with self._changed:
+            self.token_requests += 1
+            self._changed.notify_all()
         fault = self._token_faults.popleft() if self._token_faults else None
         if fault is not None:
             await _suffer(fault)
@@ -166,7 +173,7 @@ class FakeFcm:
         try:
             if form.get("grant_type") != GRANT_TYPE:
                 raise ValueError("grant_type")
-            claims = jwt.decode(form.get("assertion", ""), RSAKey.import_key(_key_pem()), algorithms=["RS256"]).claims
+            claims = jwt.decode(form.get("assertion", ""), _public_key(), algorithms=["RS256"]).claims
             if claims["aud"] != f"{self.url}/token" or claims["exp"] - claims["iat"] > 3600 or not claims["scope"]:
                 raise ValueError("claims")
         except (JoseError, KeyError, ValueError):
@@ -279,6 +286,11 @@ def _key_pem() -> str:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
+
+
+@functools.cache
+def _public_key() -> RSAKey:
+    return RSAKey.import_key(_key_pem())
 
 
 async def _main(port: int, tls: bool) -> None:

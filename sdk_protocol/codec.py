@@ -54,9 +54,9 @@ _ENCODE_JSON = msgspec.json.Encoder().encode
 _ENCODE_MSGPACK = msgspec.msgpack.Encoder().encode
 # What a decoder may raise besides its own errors: invalid UTF-8, lone surrogates, too deep nesting.
 _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
-# Surrogates as UTF-8 would spell them, and a noncharacter of the same length to decode in their place.
+# Surrogates as UTF-8 would spell them, and noncharacters of the same length to decode in their place.
 _SURROGATE_BYTES = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
-_MARKER = "\uffff"
+_MARKERS = ("\uffff", "\ufffe", *map(chr, range(0xFDD0, 0xFDF0)))
 
 
 class Codec(ABC):
@@ -227,8 +227,10 @@ class _MsgpackCodec(Codec):
         return 0 in frame or (b"\xed" in frame and _SURROGATE_BYTES.search(frame) is not None)
 
     def _loose(self, frame: Any) -> tuple[Any, str | None]:
-        marked, lone = _SURROGATE_BYTES.subn(_MARKER.encode(), frame)
-        return msgspec.msgpack.decode(marked), _MARKER if lone else None
+        # One the frame does not use itself; whoever uses all 34 gets an answer that names the wrong character.
+        marker = next((mark for mark in _MARKERS if mark.encode() not in frame), _MARKERS[-1])
+        marked, lone = _SURROGATE_BYTES.subn(marker.encode(), frame)
+        return msgspec.msgpack.decode(marked), marker if lone else None
 
 
 JSON: Codec = _JsonCodec()

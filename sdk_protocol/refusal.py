@@ -7,6 +7,7 @@ from msgspec import ValidationError
 
 _LOCATED = re.compile(r"(?P<what>.*?)(?: - at `(?:key` in `)?\$(?P<path>[^`]*)`)?", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _FORBIDDEN = re.compile("[\0\ud800-\udfff]")
 
 
@@ -42,10 +43,14 @@ def forbidden_character(value: Any, marker: str | None = None) -> tuple[str, str
             for key, inner in item.items():
                 # A forbidden character in a name cannot be shown as a path: the object that has the name is named.
                 waiting.append((path or "the name of a field", key))
-                waiting.append((f"{path}.{key}" if path else str(key), inner))
+                waiting.append((f"{path}.{_name(key)}" if path else _name(key), inner))
         elif isinstance(item, list):
             waiting.extend((f"{path}[{index}]", inner) for index, inner in enumerate(item))
     return None
+
+
+def _name(key: Any) -> str:
+    return key if isinstance(key, str) and _PLAIN_NAME.fullmatch(key) else printable(str(key))
 
 
 def printable(tag: str) -> str:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
+
+from server.clock import SystemClock
+from server.embedded.binaries import find_binaries
+from server.storage.migrate import migrate
+from tests.support.demo import DemoServer, running_demo
+from tests.support.postgres import PostgresForTests, running_postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pytest_report_header() -> list[str]:
     """Versions of what is not in the lock file, so that a failure elsewhere can be compared."""
-    return [f"browser: {_version(_browser())}", f"postgres on PATH: {_version(shutil.which('postgres'))}"]
+    binaries = find_binaries()
+    return [f"postgres: {binaries.version} ({binaries.source})", f"browser: {_version(_browser())}"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,3 +55,36 @@ def chromium() -> str:
     found = _browser()
     assert found is not None, "no Chromium on PATH: install one, or leave its tests out with DESKBELL_TEST_BROWSER=none"
     return found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresForTests]:
+    """A real PostgreSQL, one for each worker of the run."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def empty_database(postgres: PostgresForTests) -> Iterator[str]:
+    """The URL of a database without any table."""
+    with postgres.fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(postgres: PostgresForTests) -> Iterator[str]:
+    """The URL of a migrated database that is this test's alone."""
+    with postgres.fresh_database(postgres.template("deskbell_migrated", _migrate)) as url:
+        yield url
+
+
+def _migrate(url: str) -> None:
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(migrate(url, SystemClock()))
+
+
+@pytest.fixture(scope="session")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+    """`deskbell demo` for the whole session: tests share it, so each brings users of its own."""
+    with running_demo(tmp_path_factory.mktemp("demo")) as server:
+        yield server

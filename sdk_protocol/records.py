@@ -118,7 +118,8 @@ class LastMessage(Record, kw_only=True, frozen=True):
 
 
 class Summary(Record, kw_only=True, frozen=True):
-    """A conversation in a list. Applied last-writer-wins by `rev`. `app`, `user`, `tags` are sent to agents only.
+    """A conversation in a list. Applied last-writer-wins by `rev`. `app`, `user`, `tags` and `headline` (one line that
+    says what the chosen transaction is and how it stands) are sent to agents only.
 
     `unread` counts for its receiver: messages of the other side after the own read cursor.
     """
@@ -139,6 +140,7 @@ class Summary(Record, kw_only=True, frozen=True):
     app: str | UnsetType = UNSET
     user: UserInfo | UnsetType = UNSET
     tags: list[str] | UnsetType = UNSET
+    headline: str | UnsetType | None = UNSET
 
 
 class OpeningMessage(Record, kw_only=True, frozen=True):

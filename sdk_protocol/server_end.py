@@ -138,14 +138,11 @@ class ServerEnd(ABC, Generic[F]):
         return self._due(now)
 
     def _due(self, now: float) -> Sequence[Closing | SendPing]:
+        """The deadline that has passed is one of these, the earlier ones first."""
         if self.state is ServerState.AWAIT_HELLO:
             return (self._close(CloseCode.PROTOCOL_ERROR, f"no hello within {HELLO_WITHIN:.0f} s"),)
         if self._pinged_at is not None:
-            if now < self._pinged_at + PONG_WITHIN:
-                return ()
             return (self._close(CloseCode.NO_PONG, f"nothing heard {PONG_WITHIN:.0f} s after a ping"),)
-        if not self._watched() or now < self.heard_at + PING_EVERY:
-            return ()
         self._pinged_at = now
         return (SEND_PING,)
 

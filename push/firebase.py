@@ -8,6 +8,7 @@ a loop.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import firebase_admin
@@ -19,6 +20,10 @@ from push.sender import ConfigFault, Outcome, Rejected, Retry, Sent, TokenGone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+# httpx loads these on the first request, which would stall the event loop at the first push (measured: 130 ms).
+for _module in ("httpcore", "h2", "anyio._backends._asyncio"):
+    importlib.import_module(_module)
 
 THROTTLED_SECONDS = 60.0
 """FCM: without a Retry-After a 429 means a minute (firebase.google.com/docs/cloud-messaging/scale-fcm)."""

@@ -58,8 +58,8 @@ async def longest_stall(until: asyncio.Event) -> float:
 
 async def test_a_slow_token_endpoint_does_not_stall_the_loop(address: Address, notification: Notification) -> None:
     stalls = []
-    # A busy machine may stall anybody once; a synchronous refresh stalls for the whole 2 s every time.
-    for _ in range(3):
+    # A busy machine may stall anybody now and then; a synchronous refresh stalls for the whole 2 s every time.
+    for _ in range(5):
         async with running_fcm() as fcm:
             sender = FcmSender(fcm.credentials, endpoint=fcm.url)
             fcm.fail_token(Fault("slow", delay=2.0))
@@ -112,10 +112,13 @@ async def test_an_outage_of_the_token_endpoint_goes_unnoticed_while_the_token_li
         assert fcm.token_requests == attempt, "the endpoint is not asked again at once"
         clock.now += RETRY_WHILE_VALID
     clock.now += 200
-    outcome = await sender.send(address, notification)
-    assert isinstance(outcome, Retry)
-    assert not outcome.ambiguous
-    assert isinstance(await sender.send(address, notification), Sent)
+    outcomes = []
+    while not isinstance(outcome := await sender.send(address, notification), Sent):
+        assert isinstance(outcome, Retry)
+        assert not outcome.ambiguous
+        outcomes.append(outcome)
+    # The first may still have waited for the second attempt above.
+    assert 1 <= len(outcomes) <= 2
 
 
 async def test_an_expired_token_is_not_used(

@@ -54,13 +54,13 @@ async def test_a_hundred_503s_then_200_works(
 async def test_sends_given_up_on_do_not_use_up_the_connection(
     fcm: FakeFcm, address: Address, notification: Notification
 ) -> None:
-    sender = FcmSender(fcm.credentials, endpoint=fcm.url, ca=fcm.ca_path, timeout=0.3)
+    sender = FcmSender(fcm.credentials, endpoint=fcm.url, ca=fcm.ca_path, timeout=0.15)
     try:
         while not isinstance(await sender.send(address, notification), Sent):
             pass  # the first one includes handshakes and an access token
-        fcm.fail(Fault("hang"), times=12)
+        fcm.fail(Fault("hang"), times=10)
         outcomes = await asyncio.gather(*(sender.send(address, notification) for _ in range(4)))
-        outcomes += [await sender.send(address, notification) for _ in range(8)]
+        outcomes += [await sender.send(address, notification) for _ in range(6)]
         assert all(isinstance(outcome, Retry) and outcome.ambiguous for outcome in outcomes)
         started = time.monotonic()
         while not isinstance(await sender.send(address, notification), Sent):
@@ -91,12 +91,12 @@ async def test_503_that_delivered_looks_like_one_that_did_not(
 
 
 async def test_no_answer_in_time_is_ambiguous(fcm: FakeFcm, address: Address, notification: Notification) -> None:
-    sender = FcmSender(fcm.credentials, endpoint=fcm.url, ca=fcm.ca_path, timeout=1)
+    sender = FcmSender(fcm.credentials, endpoint=fcm.url, ca=fcm.ca_path, timeout=0.5)
     fcm.fail(Fault("hang"))
     started = time.monotonic()
     outcome = await sender.send(address, notification)
     assert time.monotonic() - started < 5
-    assert outcome == Retry("no answer from FCM within 1 s", ambiguous=True)
+    assert outcome == Retry("no answer from FCM within 0.5 s", ambiguous=True)
     await sender.close()
 
 

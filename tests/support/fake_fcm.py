@@ -78,6 +78,7 @@ class FakeFcm:
         self.devices = Devices()
         self.token_requests = 0
         self.token_lifetime = 3600
+        _public_key()  # loading it takes 50 ms once, which must not look like a stall of the code under test
         self._tls = tls
         self._faults: deque[Fault] = deque()
         self._token_faults: deque[Fault] = deque()

@@ -54,8 +54,7 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     host = arguments[0] if event in ("socket.getaddrinfo", "socket.gethostbyname") else _host(arguments[1])
     if host is None or _is_loopback(host):
         return
-    for attempts in _guards:
-        attempts.append(f"{event} {host}")
+    _guards[-1].append(f"{event} {host}")  # the innermost, so that a test can provoke an attempt under a guard
     raise LeftTheMachine(f"{event} {host}: tests stay on this machine")
 
 

@@ -154,7 +154,10 @@ class ClientSession:
         )
 
     def send(self, conversation: UUID, id: UUID, body: UserBody, now: float) -> list[Effect]:
-        """Send a message, now or when connected. `id` is the caller's, made once for this message."""
+        """Send a message, now or when connected. `id` is the caller's, made once for this message.
+
+        Raises `WrongState` if the id is in the outbox for something else.
+        """
         return self._write(Send(ref=0, conversation=conversation, id=id, body=body), now)
 
     def next_ref(self) -> int:

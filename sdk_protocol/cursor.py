@@ -94,4 +94,5 @@ class ReadCursor:
 
     def stalled(self, now: float, after: float = STALLED_AFTER) -> bool:
         """True if something has been owed for `after` seconds without any progress."""
-        return bool(self._sizes) and now - self._progress_at >= after
+        # Not a difference: it must agree to the last bit with a deadline computed from `progress_at`.
+        return bool(self._sizes) and now >= self._progress_at + after

@@ -10,7 +10,7 @@ from uuid import UUID
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from sdk_protocol.errors import ErrorCode
+from sdk_protocol.errors import ErrorCode, WrongState
 from sdk_protocol.frames import Error, Event, Ok, Open, Send
 
 WINDOW = 32
@@ -20,11 +20,13 @@ WINDOW = 32
 class Entry:
     """`frame` as the caller made it; `ref` and `after` are filled in whenever it is sent."""
 
-    __slots__ = ("accepted", "frame", "key", "under_way", "usn")
+    __slots__ = ("accepted", "frame", "key", "message", "under_way", "usn")
 
     def __init__(self, frame: Open | Send) -> None:
         self.frame = frame
         self.key = key_of(frame)
+        self.message = isinstance(frame, Send) or frame.message is not UNSET
+        """False: an `open` without one, which is no link of the chain."""
         self.under_way = False
         self.accepted = False
         self.usn: int | None = None
@@ -56,8 +58,14 @@ class Outbox:
         return [entry.frame for entry in self._entries.values()]
 
     def add(self, frame: Open | Send) -> Entry:
-        """Append. The same key again leaves the first one in its place (a button pressed twice)."""
-        return self._entries.setdefault(key_of(frame), Entry(frame))
+        """Append. The same again leaves the first one in its place (a button pressed twice).
+
+        Raises `WrongState` if the id is in use for something else: it would be taken for that, and be lost.
+        """
+        entry = self._entries.setdefault(key_of(frame), Entry(frame))
+        if entry.frame != frame:
+            raise WrongState(f"the id {entry.key} is in the outbox for something else: make a new one")
+        return entry
 
     def start_over(self) -> None:
         """A new connection: all of it is sent again, also what was accepted (the server's log may have lost it)."""
@@ -79,7 +87,7 @@ class Outbox:
                     return
                 under_way += 1
                 yield entry, previous.get(conversation)
-            if entry.key != conversation:
+            if entry.message:
                 previous[conversation] = entry.key
 
     def accept(self, entry: Entry, ok: Ok) -> None:
@@ -133,6 +141,6 @@ def numbered(entry: Entry, ref: int, after: UUID | None) -> Open | Send:
 def _proves(event: Event, entry: Entry) -> bool:
     if event.conversation != entry.frame.conversation:
         return False
-    if entry.key == entry.frame.conversation:
+    if not entry.message:
         return event.kind == "conversation.opened"
     return event.id == entry.key and event.author.type == "user"

@@ -9,8 +9,8 @@ from msgspec import UNSET, UnsetType
 from sdk_protocol.fields import Resume
 from sdk_protocol.frames import Author, Device, Event, Limits, Text, UserInfo, Welcome
 
-CONVERSATION = UUID("01927f3e-8a00-7000-8000-000000000001")
-OTHER = UUID("01927f3e-8a00-7000-8000-000000000009")
+CONVERSATION = UUID("01927f3e-8a00-7000-8000-0000000000c1")
+OTHER = UUID("01927f3e-8a00-7000-8000-0000000000c2")
 DEVICE = Device(id=UUID("01927f3e-8a00-7000-8000-0000000000d1"), platform="ios")
 AT = "2026-03-01T12:00:00Z"
 WALL = 1772366400.0

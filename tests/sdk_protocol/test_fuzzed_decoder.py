@@ -33,21 +33,21 @@ values = st.recursive(
 def decode_all(codec: Codec, data: str | bytes) -> None:
     """Both directions of both sockets."""
     for decode in (codec.decode_user, codec.decode_desk, codec.decode_user_server, codec.decode_desk_server):
-        frame: Frame | None
+        frame: Frame | None = None
+        refusal: BadFrame | Malformed | None = None
         try:
             frame = decode(data)
-        except BadFrame as bad:
-            assert decode in (codec.decode_user, codec.decode_desk)
-            answer = Error.of(bad)
-            assert codec.decode_user_server(codec.encode(answer)) == answer
-            assert bad.message
-        except Malformed as malformed:
-            assert str(malformed)
-        else:
+        except (BadFrame, Malformed) as caught:
+            refusal = caught
+        if frame is not None:
             # What was accepted can be sent on, in either codec.
-            if frame is not None:
-                JSON.encode(frame)
-                MSGPACK.encode(frame)
+            JSON.encode(frame)
+            MSGPACK.encode(frame)
+        elif isinstance(refusal, BadFrame):
+            assert decode in (codec.decode_user, codec.decode_desk)
+            answer = Error.of(refusal)
+            assert codec.decode_user_server(codec.encode(answer)) == answer
+            assert refusal.message
 
 
 @examples

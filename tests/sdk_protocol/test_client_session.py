@@ -1,0 +1,455 @@
+"""The device's end, rule by rule. The test plays the server by hand."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import UNSET
+
+from sdk_protocol.client_session import ClientSession, DeviceState
+from sdk_protocol.codec import MSGPACK
+from sdk_protocol.effects import (
+    Accepted,
+    Deliver,
+    Disconnect,
+    Effect,
+    Failed,
+    Forget,
+    NeedToken,
+    Persist,
+    Reconnect,
+    Replace,
+    Stop,
+    Store,
+    Transmit,
+)
+from sdk_protocol.errors import ErrorCode, WrongState
+from sdk_protocol.frames import (
+    Ack,
+    Author,
+    Drain,
+    Error,
+    Foreground,
+    Frame,
+    Hello,
+    History,
+    Ok,
+    Open,
+    OpeningMessage,
+    Page,
+    Ping,
+    Pong,
+    Refresh,
+    Send,
+    Signal,
+    Snapshot,
+    Synced,
+)
+from sdk_protocol.states import ClientState
+from tests.sdk_protocol.samples import CONVERSATION, DEVICE, OTHER, WALL, event, message_id, text, welcome
+
+MINE = Author(type="user", id="u1")
+
+
+def give(session: ClientSession, frame: Frame, now: float = 0.0) -> list[Effect]:
+    return session.receive(session.codec.encode(frame), now)
+
+
+def transmitted(effects: Sequence[Effect]) -> list[Any]:
+    return [effect.frame for effect in effects if isinstance(effect, Transmit)]
+
+
+def connected(session: ClientSession | None = None, head: int = 0) -> ClientSession:
+    session = session or ClientSession(DEVICE, "jwt")
+    session.connect(0.0, WALL)
+    give(session, welcome(head=max(head, session.usn)))
+    return session
+
+
+def live() -> ClientSession:
+    session = connected()
+    give(session, Synced(usn=0))
+    return session
+
+
+def refusal(ref: int, code: ErrorCode, **fields: Any) -> Error:
+    return Error(ref=ref, code=code, message="m", retry=code.retry, **fields)
+
+
+def test_a_new_device_says_hello_without_numbers() -> None:
+    session = ClientSession(DEVICE, "jwt", caps=["typing"], foreground=False)
+    assert session.connect(0.0, WALL) == [
+        Transmit(Hello(token="jwt", device=DEVICE, foreground=False, caps=["typing"]))
+    ]
+    assert session.phase is ClientState.AWAIT_WELCOME
+
+
+def test_a_known_device_says_where_it_is() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.restore(DeviceState(epoch="e1", usn=7))
+    assert transmitted(session.connect(0.0, WALL)) == [
+        Hello(token="jwt", device=DEVICE, epoch="e1", usn=7, foreground=True)
+    ]
+    with pytest.raises(WrongState):
+        session.restore(DeviceState())
+
+
+def test_events_are_stored_in_order_once() -> None:
+    session = connected(head=2)
+    assert give(session, event(1)) == [Store(event(1), "e1")]
+    assert give(session, event(1)) == []
+    assert give(session, event(2, kind="from.the.future")) == [Store(event(2, kind="from.the.future"), "e1")]
+    assert session.usn == 2
+
+
+def test_a_gap_makes_it_leave_and_come_back() -> None:
+    session = connected()
+    (leave,) = give(session, event(2))
+    assert isinstance(leave, Disconnect)
+    assert give(session, event(1)) == []
+    assert session.disconnected(1000, 1.0, 0.5) == [Reconnect(0.25)]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        msgspec.structs.replace(event(1), usn=UNSET),
+        welcome(),
+        Snapshot(usn=1, conversations=[], transactions=[]),
+        Synced(usn=1),
+    ],
+    ids=["no usn", "welcome again", "snapshot unannounced", "synced beyond"],
+)
+def test_what_the_server_must_not_say_makes_it_leave(frame: Frame) -> None:
+    (leave,) = give(connected(), frame)
+    assert isinstance(leave, Disconnect)
+
+
+def test_garbage_makes_it_leave_and_unknown_frames_do_not() -> None:
+    session = connected()
+    assert session.receive('{"t":"confetti"}', 0.0) == []
+    assert give(session, Pong()) == []
+    (leave,) = session.receive("nonsense", 0.0)
+    assert isinstance(leave, Disconnect)
+
+
+def test_only_welcome_starts_a_connection() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.connect(0.0, WALL)
+    assert session.receive('{"t":"confetti"}', 0.0) == []
+    for harmless in (Pong(), Signal(kind="presence", agents_online=1)):
+        assert give(session, harmless) == []
+    (leave,) = give(session, event(1))
+    assert isinstance(leave, Disconnect)
+
+
+def test_a_snapshot_replaces_everything_and_is_acknowledged() -> None:
+    session = ClientSession(DEVICE, "jwt", keep_log=True)
+    session.restore(DeviceState(epoch="old", usn=90))
+    session.connect(0.0, WALL)
+    snapshot = Snapshot(usn=7, conversations=[], transactions=[])
+    assert give(session, welcome("snapshot", head=7)) == [Deliver(welcome("snapshot", head=7))]
+    assert give(session, snapshot) == [Replace(snapshot, "e1"), Transmit(Ack(usn=7))]
+    assert give(session, event(8)) == [Store(event(8), "e1")]
+    assert session.log == {CONVERSATION: [event(8)]}
+
+
+@pytest.mark.parametrize("early", [event(1), Synced(usn=0)])
+def test_nothing_may_come_before_the_announced_snapshot(early: Frame) -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.connect(0.0, WALL)
+    give(session, welcome("snapshot"))
+    (leave,) = give(session, early)
+    assert isinstance(leave, Disconnect)
+
+
+@pytest.mark.parametrize(("epoch", "head"), [("e2", 9), ("e1", 4)])
+def test_another_history_without_a_snapshot_is_not_believed(epoch: str, head: int) -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.restore(DeviceState(epoch="e1", usn=5))
+    session.connect(0.0, WALL)
+    (leave,) = give(session, welcome(epoch=epoch, head=head))
+    assert isinstance(leave, Disconnect)
+    assert session.state() == DeviceState(epoch="e1", usn=5)
+
+
+def test_acks_come_when_synced_and_when_idle() -> None:
+    session = connected(head=1)
+    give(session, event(1), 1.0)
+    assert give(session, Synced(usn=1), 1.0) == [Transmit(Ack(usn=1)), Deliver(Synced(usn=1))]
+    give(session, event(2), 2.0)
+    assert give(session, event(3), 2.2) == [Store(event(3), "e1")]
+    assert session.next_deadline() == 2.25
+    assert session.tick(2.24) == []
+    assert session.tick(2.25) == [Transmit(Ack(usn=3))]
+    assert give(session, Synced(usn=3), 3.0) == [Deliver(Synced(usn=3))]
+
+
+def test_acks_come_after_32_events_or_128_kib() -> None:
+    session = connected(head=100)
+    for usn in range(1, 32):
+        assert transmitted(give(session, event(usn))) == []
+    assert give(session, event(32))[-1] == Transmit(Ack(usn=32))
+    large = {"kind": "text", "text": "x" * 16000}
+    sent = [transmitted(give(session, event(usn, body=large))) for usn in range(33, 42)]
+    assert sent == [[]] * 8 + [[Ack(usn=41)]]
+
+
+def test_a_message_is_persisted_before_it_is_sent_and_forgotten_when_seen() -> None:
+    session = live()
+    persist, transmit = session.send(CONVERSATION, message_id(1), text(), 0.0)
+    plain = Send(ref=0, conversation=CONVERSATION, id=message_id(1), body=text())
+    assert persist == Persist(message_id(1), plain)
+    assert transmit == Transmit(msgspec.structs.replace(plain, ref=1))
+    ok = Ok(ref=1, conversation=CONVERSATION, seq=1, usn=1)
+    assert give(session, ok) == [Accepted(message_id(1), ok)]
+    assert session.state().outbox == [plain]
+    own = event(1, id=message_id(1), author=MINE)
+    assert give(session, own) == [Store(own, "e1"), Forget(message_id(1))]
+    assert session.state() == DeviceState(epoch="e1", usn=1)
+
+
+def test_the_stream_may_be_faster_than_ok() -> None:
+    session = live()
+    session.send(CONVERSATION, message_id(1), text(), 0.0)
+    own = event(1, id=message_id(1), author=MINE)
+    assert give(session, own)[-1] == Forget(message_id(1))
+    assert give(session, Ok(ref=1, usn=1)) == [Accepted(message_id(1), Ok(ref=1, usn=1))]
+
+
+def test_what_was_written_offline_goes_out_after_welcome_chained() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    opening = OpeningMessage(id=message_id(1), body=text())
+    assert len(session.open(CONVERSATION, 0.0, topic="ride", transaction="r7", message=opening)) == 1
+    assert len(session.send(CONVERSATION, message_id(2), text(), 0.0)) == 1
+    session.connect(0.0, WALL)
+    first, second = transmitted(give(session, welcome()))
+    assert first == Open(ref=1, conversation=CONVERSATION, topic="ride", transaction="r7", message=opening)
+    assert (second.id, second.after) == (message_id(2), message_id(1))
+
+
+def test_after_a_reconnect_the_whole_outbox_goes_out_under_the_same_ids() -> None:
+    session = live()
+    session.send(CONVERSATION, message_id(1), text(), 0.0)
+    session.send(CONVERSATION, message_id(2), text(), 0.0)
+    give(session, Ok(ref=1, usn=1))
+    kept = msgspec.json.decode(msgspec.json.encode(session.state()), type=DeviceState)
+    session.disconnected(1006, 1.0, 0.0)
+    restarted = ClientSession(DEVICE, "jwt", codec=MSGPACK)
+    restarted.restore(kept)
+    for device in (session, restarted):
+        device.connect(2.0, WALL + 2)
+        again = transmitted(give(device, welcome(head=1), 2.0))
+        assert [(frame.id, frame.after) for frame in again] == [
+            (message_id(1), UNSET),
+            (message_id(2), message_id(1)),
+        ]
+
+
+def test_a_duplicate_that_is_already_stored_is_forgotten() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    plain = Send(ref=0, conversation=CONVERSATION, id=message_id(1), body=text())
+    # The app died between storing its own event and deleting the outbox entry.
+    session.restore(DeviceState(epoch="e1", usn=5, outbox=[plain]))
+    connected(session, head=5)
+    ok = Ok(ref=1, usn=5, duplicate=True)
+    assert give(session, ok) == [Accepted(message_id(1), ok), Forget(message_id(1))]
+
+
+def test_a_snapshot_covers_what_was_accepted() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.send(CONVERSATION, message_id(1), text(), 0.0)
+    session.connect(0.0, WALL)
+    give(session, welcome("snapshot", head=3))
+    give(session, Ok(ref=1, usn=2))
+    snapshot = Snapshot(usn=3, conversations=[], transactions=[])
+    assert give(session, snapshot) == [Replace(snapshot, "e1"), Forget(message_id(1)), Transmit(Ack(usn=3))]
+
+
+def test_a_final_refusal_ends_the_message_and_the_next_one_is_chained_anew() -> None:
+    session = live()
+    session.send(CONVERSATION, message_id(1), text(), 0.0)
+    session.send(CONVERSATION, message_id(2), text(), 0.0)
+    wrong = refusal(1, ErrorCode.IDEMPOTENCY_CONFLICT)
+    assert give(session, wrong) == [Failed(message_id(1), wrong), Forget(message_id(1))]
+    assert give(session, refusal(2, ErrorCode.OUT_OF_ORDER), 1.0) == []
+    assert session.next_deadline() == 1.5
+    (again,) = transmitted(session.tick(1.5))
+    assert (again.id, again.after) == (message_id(2), UNSET)
+
+
+def test_retries_wait_as_told_or_double_and_nothing_overtakes() -> None:
+    session = live()
+    session.send(CONVERSATION, message_id(1), text(), 0.0)
+    assert give(session, refusal(1, ErrorCode.RATE_LIMITED, retry_after_ms=2000), 0.0) == []
+    assert len(session.send(CONVERSATION, message_id(2), text(), 0.1)) == 1
+    assert [frame.id for frame in transmitted(session.tick(2.0))] == [message_id(1), message_id(2)]
+    give(session, refusal(2, ErrorCode.UNAVAILABLE), 3.0)
+    assert session.next_deadline() == 4.0
+    session.tick(4.0)
+    give(session, Ok(ref=4, usn=1), 4.0)
+    give(session, refusal(3, ErrorCode.OUT_OF_ORDER), 5.0)
+    assert session.next_deadline() == 5.5
+
+
+def test_an_expired_token_never_drops_a_queued_send() -> None:
+    session = live()
+    session.send(CONVERSATION, message_id(1), text(), 0.0)
+    session.send(CONVERSATION, message_id(2), text(), 0.0)
+    assert give(session, refusal(1, ErrorCode.UNAUTHORIZED), 0.0) == [NeedToken()]
+    assert give(session, refusal(2, ErrorCode.UNAUTHORIZED), 0.0) == []
+    assert transmitted(session.renew("new", 0.1)) == [Refresh(ref=3, token="new")]
+    again = give(session, Ok(ref=3, token_expires_at="2026-03-01T14:00:00Z"), 0.2)
+    assert [frame.id for frame in transmitted(again)] == [message_id(1), message_id(2)]
+
+
+def test_a_token_is_renewed_before_it_expires() -> None:
+    session = ClientSession(DEVICE, "jwt", foreground=False)
+    session.connect(0.0, WALL)
+    give(session, welcome(expires="2026-03-01T12:10:00Z"))
+    assert session.next_deadline() == pytest.approx(540.0)
+    assert session.tick(541.0) == [NeedToken()]
+    assert session.tick(542.0) == []
+    session.renew("new", 542.0)
+    refused = refusal(1, ErrorCode.UNAVAILABLE)
+    assert give(session, refused, 543.0) == [Deliver(refused)]
+    assert session.tick(543.5) == [NeedToken()]
+    session.renew("newer", 544.0)
+    assert give(session, Ok(ref=2), 544.0) == []
+
+
+def test_close_4003_asks_for_a_token_before_reconnecting() -> None:
+    session = live()
+    assert session.disconnected(4003, 1.0, 0.5) == [NeedToken()]
+    assert session.renew("new", 1.125) == [Reconnect(0.125)]
+    assert session.renew("newer", 1.2) == []
+    assert transmitted(session.connect(1.3, WALL))[0].token == "newer"
+
+
+def test_a_token_refused_at_hello_is_replaced_before_the_next_try() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.connect(0.0, WALL)
+    unauthorized = Error(code=ErrorCode.UNAUTHORIZED, message="expired", retry=False)
+    assert give(session, unauthorized) == [Deliver(unauthorized)]
+    assert session.renew("other", 0.1) == []
+    session.disconnected(4003, 0.2, 0.0)
+    other = ClientSession(DEVICE, "jwt")
+    other.connect(0.0, WALL)
+    give(other, unauthorized)
+    assert other.disconnected(1006, 0.2, 0.0) == [NeedToken()]
+
+
+@pytest.mark.parametrize("code", [4400, 4401, 4406, 4409])
+def test_final_close_codes_stop(code: int) -> None:
+    session = live()
+    assert session.disconnected(code, 1.0, 0.5) == [Stop(code)]
+    assert session.disconnected(code, 1.0, 0.5) == []
+    assert session.next_deadline() is None
+    with pytest.raises(WrongState):
+        session.connect(2.0, WALL)
+
+
+def test_backoff_is_jittered_grows_and_starts_again_after_synced() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    assert [session.disconnected(1006, 0.0, 0.5)[0] for _ in range(3)] == [
+        Reconnect(0.25),
+        Reconnect(0.5),
+        Reconnect(1.0),
+    ]
+    assert session.disconnected(1006, 0.0, 0.5, retry_after=20.0) == [Reconnect(20.0)]
+    connected(session)
+    assert session.disconnected(1006, 0.0, 1.0) == [Reconnect(8.0)]
+    connected(session)
+    give(session, Synced(usn=0))
+    assert session.disconnected(1006, 0.0, 1.0) == [Reconnect(0.5)]
+
+
+def test_drain_is_followed_by_a_reconnect_after_its_delay() -> None:
+    session = live()
+    assert give(session, Drain(reconnect_after_ms=3000), 10.0) == [Deliver(Drain(reconnect_after_ms=3000))]
+    assert len(session.send(CONVERSATION, message_id(1), text(), 10.1)) == 2
+    assert session.disconnected(4000, 11.0, 0.9) == [Reconnect(2.0)]
+
+
+def test_a_drained_node_that_does_not_close_is_left() -> None:
+    session = live()
+    give(session, Drain(reconnect_after_ms=3000), 10.0)
+    (leave,) = session.tick(13.0)
+    assert isinstance(leave, Disconnect)
+    assert session.disconnected(1000, 13.5, 0.9) == [Reconnect(0.0)]
+
+
+def test_drain_may_overtake_welcome() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.connect(0.0, WALL)
+    give(session, Drain(reconnect_after_ms=3000))
+    assert session.phase is ClientState.AWAIT_WELCOME
+    assert session.disconnected(4000, 1.0, 0.9) == [Reconnect(2.0)]
+
+
+def test_silence_is_pinged_in_the_foreground_and_then_left() -> None:
+    session = live()
+    assert session.next_deadline() == 25.0
+    assert session.tick(25.0) == [Transmit(Ping())]
+    assert session.next_deadline() == 35.0
+    session.heard(30.0)
+    assert session.next_deadline() == 55.0
+    session.tick(55.0)
+    (leave,) = session.tick(65.0)
+    assert isinstance(leave, Disconnect)
+    assert session.next_deadline() is None
+
+
+def test_a_server_that_does_not_welcome_is_left() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.connect(0.0, WALL)
+    session.heard(9.0)
+    assert session.next_deadline() == 10.0
+    (leave,) = session.tick(10.0)
+    assert isinstance(leave, Disconnect)
+
+
+def test_attention_is_told_and_decides_about_pings() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    assert session.show(False, 0.0) == []
+    session.connect(0.0, WALL)
+    give(session, welcome(expires="unknown"))
+    assert session.next_deadline() is None
+    assert session.show(True, 5.0) == [Transmit(Foreground(on=True))]
+    assert session.next_deadline() == 30.0
+    assert session.show(False, 6.0) == [Transmit(Foreground(on=False))]
+    assert session.next_deadline() is None
+
+
+def test_other_questions_are_answered_to_the_application() -> None:
+    session = live()
+    ask = History(ref=session.next_ref(), conversation=CONVERSATION)
+    assert session.ask(ask) == [Transmit(ask)]
+    page = Page(ref=ask.ref, conversation=CONVERSATION, events=[event(1)], more=False)
+    signal = Signal(kind="typing", conversation=CONVERSATION, on=True)
+    for answer in (page, signal, Ok(ref=ask.ref), refusal(ask.ref, ErrorCode.FORBIDDEN)):
+        assert give(session, answer) == [Deliver(answer)]
+    general = Error(code=ErrorCode.BAD_REQUEST, message="m", retry=False)
+    assert give(session, general) == [Deliver(general)]
+
+
+def test_questions_need_a_connection() -> None:
+    with pytest.raises(WrongState, match="ask again after `welcome`"):
+        ClientSession(DEVICE, "jwt").ask(Ping())
+
+
+def test_logs_are_kept_per_conversation_if_asked_for() -> None:
+    session = ClientSession(DEVICE, "jwt", keep_log=True)
+    connected(session, head=3)
+    for usn, conversation in ((1, CONVERSATION), (2, OTHER), (3, CONVERSATION)):
+        give(session, event(usn, conversation=conversation))
+    assert session.log is not None
+    assert {key: [item.usn for item in log] for key, log in session.log.items()} == {CONVERSATION: [1, 3], OTHER: [2]}
+
+
+def test_a_server_that_wants_no_pings_is_not_flooded() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.connect(0.0, WALL)
+    give(session, msgspec.structs.replace(welcome(), ping_interval=0.0))
+    assert session.next_deadline() == 1.0

@@ -70,11 +70,12 @@ class Typing(msgspec.Struct, frozen=True, tag="typing"):
 
 
 class Replaced(msgspec.Struct, frozen=True, tag="replaced"):
-    """A device has said hello on connection `session`: older sockets of the same device go (close 4409)."""
+    """A device has said hello: sockets that hold it by less than (`epoch`, `generation`) go (close 4409)."""
 
     app_id: UUID
     device_id: UUID
-    session: str
+    epoch: int
+    generation: int
 
 
 class LoggedOut(msgspec.Struct, frozen=True, tag="logged_out"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import msgspec
 
@@ -16,6 +15,8 @@ from server.storage import apps
 from server.storage.apps import App, AppKey
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from server.clock import Clock
     from server.services.vault import Vault
     from server.storage.database import Database

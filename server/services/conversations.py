@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from server.bus.interface import Touched
 from server.domain.conversation import Status, check_tags
 from server.domain.errors import BadRequest, NotFound
 from server.domain.intents import Assign, SetStatus, SetTags
-from server.services.messaging import Place
 from server.storage import agents, conversations, log, people, transactions
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from server.domain.numbering import Numbered
     from server.domain.people import EndUser
     from server.domain.transaction import Transaction
+    from server.services.directory import Directory, Place
     from server.storage.conversations import InboxQuery, Listed
     from server.storage.database import Database
     from server.storage.writer import Writer
 
-MOST_LOCATED = 200_000
 LIVE_TRANSACTIONS = 20
 OTHERS = 20
 
@@ -43,23 +43,17 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
 class Conversations:
     """Every method takes the agent who asks. What the agent may not see does not exist (404)."""
 
-    def __init__(self, database: Database, writer: Writer) -> None:
+    def __init__(self, database: Database, writer: Writer, directory: Directory) -> None:
         self._database = database
         self._writer = writer
-        self._located: dict[UUID, tuple[UUID, UUID]] = {}
+        self._directory = directory
 
     async def locate(self, agent: Agent, conversation_id: UUID) -> Place:
         """Where the conversation lives, if the agent works for its app. Raises NotFound."""
-        found = self._located.get(conversation_id)
-        if found is None:
-            found = await conversations.locate(self._database, conversation_id)
-            if found is not None:
-                if len(self._located) >= MOST_LOCATED:
-                    self._located.clear()
-                self._located[conversation_id] = found
-        if found is None or found[0] not in agent.memberships:
+        place = await self._directory.find(conversation_id)
+        if place.app_id not in agent.memberships:
             raise NotFound("There is no such conversation.", field="conversation")
-        return Place(*found, conversation_id)
+        return place
 
     async def list_inbox(self, agent: Agent, query: InboxQuery) -> list[Listed]:
         """Summaries of the query's apps. Raises NotFound for an app that is not the agent's."""
@@ -77,6 +71,14 @@ class Conversations:
     async def refresh(self, places: list[tuple[UUID, UUID, UUID]]) -> list[Listed]:
         """The newest summaries of (app, user, conversation): what stands behind hints."""
         return await conversations.find_many(self._database, places)
+
+    async def heads(self, places: list[tuple[UUID, UUID, UUID]]) -> dict[UUID, int]:
+        """The newest `seq` of each (app, user, conversation): the sweep's look at what is watched."""
+        return await conversations.heads(self._database, places)
+
+    async def touched_since(self, apps: list[UUID], since: datetime, limit: int) -> list[Touched]:
+        """What has changed in the inboxes of `apps`: the sweep's look at them."""
+        return [Touched(*touched) for touched in await conversations.touched_since(self._database, apps, since, limit)]
 
     async def detail(self, agent: Agent, conversation_id: UUID) -> Detail:
         """The conversation, its user, the frozen context beside the live transactions, the user's other ones."""

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from server.bus.interface import Bus
-    from server.domain.message import MessageBody
     from server.domain.numbering import Numbered
+    from server.services.directory import Directory, Place
     from server.services.rates import Rates
     from server.storage.database import Database
     from server.storage.writer import Writer
@@ -31,19 +31,12 @@ MAX_COMMENT = 2000
 NEWER_SHOWN = 50
 
 
-class Place(msgspec.Struct, frozen=True):
-    """Where a conversation lives: its user's shard, and its id."""
-
-    app_id: UUID
-    user_id: UUID
-    conversation_id: UUID
-
-
 class Messaging:
     """Messages, notes, read cursors, ratings, typing."""
 
-    def __init__(self, database: Database, writer: Writer, bus: Bus, sends: Rates) -> None:
+    def __init__(self, database: Database, writer: Writer, directory: Directory, bus: Bus, sends: Rates) -> None:
         self._database = database
+        self._directory = directory
         self._writer = writer
         self._bus = bus
         self._sends = sends
@@ -103,9 +96,7 @@ class Messaging:
     async def note(self, place: Place, sent: Message) -> Numbered:
         """Add a private note."""
         return await self._writer.append_one(
-            AddNote(
-                app_id=place.app_id, user_id=place.user_id, conversation_id=place.conversation_id, message=sent
-            )
+            AddNote(app_id=place.app_id, user_id=place.user_id, conversation_id=place.conversation_id, message=sent)
         )
 
     async def mark_read(self, place: Place, reader: Literal["user", "agent"], author: Author, seq: int) -> Numbered:
@@ -160,8 +151,10 @@ class Messaging:
             raise NotFound("There is no such conversation.", field="conversation")
         return events[-limit:], len(events) > limit
 
-    def typing(self, place: Place, author: Author, on: bool) -> None:
-        """Tell those who look at the conversation; a hint, no more."""
+    async def typing(self, place: Place, author: Author, on: bool) -> None:
+        """Tell those who look at the conversation; a hint, no more. Raises NotFound if it is not the user's."""
+        if await self._directory.find(place.conversation_id) != place:
+            raise NotFound("There is no such conversation.", field="conversation")
         hint = Typing(
             place.app_id,
             place.user_id,
@@ -185,8 +178,6 @@ def check_line(value: str | None, field: str, longest: int) -> None:
     """A short text that is stored as it is."""
     if value is not None and (not 1 <= len(value) <= longest or "\x00" in value):
         raise BadRequest(f"`{field}` is 1 to {longest} characters long.", field=field)
-
-
 
 
 def _label_of(event: Event | None, button: str) -> str | None:

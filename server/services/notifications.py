@@ -147,7 +147,7 @@ class Notifications:
         pause = outcome.retry_after
         if pause is None:
             pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(claimed.attempts - 1, 20))
-            pause *= 0.5 + random.random() / 2  # noqa: S311 - jitter, not a secret
+            pause *= 0.5 + random.random() / 2
         due = now + timedelta(seconds=pause)
         if outcome.throttled:
             self._not_before[provider] = max(due, self._not_before.get(provider, due))

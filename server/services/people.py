@@ -13,7 +13,7 @@ from server.domain.people import EndUser, check_external_id, merge_properties
 from server.storage import log, people
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from uuid import UUID
 
     from server.bus.interface import Bus
@@ -43,7 +43,9 @@ class People:
         self._bus = bus
         self._clock = clock
 
-    async def say_hello(self, claims: Claims, device: DeviceInfo, foreground: timedelta | None, session: str) -> EndUser:
+    async def say_hello(
+        self, claims: Claims, device: DeviceInfo, foreground: timedelta | None
+    ) -> tuple[EndUser, people.Hold]:
         """A device has proved whose it is: make the user if it is new, and the device the user's.
 
         Older sockets of the same device hear of it; of somebody else who had the device before, the push tokens go.
@@ -62,13 +64,13 @@ class People:
                 email=claims.email,
                 locale=claims.locale,
             )
-            last_owner = await people.claim_device(tx, app_id, user_id, device, until, now)
+            hold, last_owner = await people.claim_device(tx, app_id, user_id, device, until, now)
             user = await people.find(tx, app_id, user_id)
         assert user is not None
         owners = {user_id} | ({last_owner} if last_owner else set())
-        replaced = Replaced(app_id, device.device_id, session)
+        replaced = Replaced(app_id, device.device_id, hold.epoch, hold.generation)
         self._bus.publish([(user_channel(app_id, owner), replaced) for owner in owners])
-        return user
+        return user, hold
 
     async def put(self, app_id: UUID, external_id: str, facts: Facts) -> EndUser:
         """Take over what the app's server says; make the user if it is new."""
@@ -149,6 +151,17 @@ class People:
         async with self._database.transaction() as tx:
             await people.log_out_device(tx, app_id, user_id, device_id)
 
-    async def set_foreground(self, app_id: UUID, user_id: UUID, device_id: UUID, until: datetime | None) -> None:
-        await people.set_foreground(self._database, app_id, user_id, device_id, until)
+    async def set_foreground(
+        self, app_id: UUID, user_id: UUID, device_id: UUID, hold: people.Hold, until: timedelta | None
+    ) -> None:
+        """The device is looked at for now, or it is not: how long a push waits for its ack."""
+        lease = self._clock.now() + until if until else None
+        await people.set_foreground(self._database, app_id, user_id, device_id, hold.generation, lease)
 
+    async def keep_foreground(self, held: list[tuple[UUID, UUID, UUID]], until: timedelta) -> None:
+        """Renew the leases of (app, user, device)."""
+        await people.extend_foreground(self._database, held, self._clock.now() + until)
+
+    async def take_acks(self, acks: list[tuple[UUID, UUID, UUID, int]]) -> None:
+        """(app, user, device, usn): stored on the device up to there, so no push is needed for it."""
+        await people.put_acks(self._database, acks)

@@ -106,3 +106,17 @@ async def find_snapshot(database: Database, app_id: UUID, user_id: UUID, convers
     """The frozen context as JSON."""
     body: bytes | None = await database.value("find_snapshot", app_id, user_id, conversation_id)
     return body
+
+
+async def touched_since(
+    database: Database, apps: list[UUID], since: datetime, limit: int
+) -> list[tuple[UUID, UUID, UUID, int]]:
+    """(app, user, conversation, rev) of what has changed in the inboxes of `apps`."""
+    rows = await database.rows("list_touched_since", apps, since, limit)
+    return [(row["app_id"], row["user_id"], row["conversation_id"], row["rev"]) for row in rows]
+
+
+async def heads(database: Database, places: Sequence[tuple[UUID, UUID, UUID]]) -> dict[UUID, int]:
+    """The newest `seq` of each (app, user, conversation)."""
+    columns = [[place[column] for place in places] for column in range(3)]
+    return {row["conversation_id"]: row["seq"] for row in await database.rows("sweep_conversations", *columns)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 _properties = msgspec.json.Decoder(dict)
 _encode = msgspec.json.Encoder().encode
+
+
+class Hold(NamedTuple):
+    """How a socket holds its device; the greater one is the newer. `epoch` grows when the device changes hands."""
+
+    epoch: int
+    generation: int
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -98,8 +105,8 @@ async def put(session: Session, user: EndUser) -> EndUser:
 
 async def claim_device(
     session: Session, app_id: UUID, user_id: UUID, device: DeviceInfo, foreground_until: datetime | None, at: datetime
-) -> UUID | None:
-    """Make the device this user's. Returns its last owner if that was somebody else: their tokens are gone."""
+) -> tuple[Hold, UUID | None]:
+    """Make the device this user's. Also returns its last owner if that was somebody else: their tokens are gone."""
     owner = await session.row("find_device_owner", app_id, device.device_id)
     if owner is None or owner["user_id"] != user_id:
         epoch = await session.value("own_device", app_id, device.device_id, user_id)
@@ -109,7 +116,7 @@ async def claim_device(
     if last is not None:
         await session.run("drop_push_states_of_device", app_id, last, device.device_id)
         await session.run("drop_device", app_id, last, device.device_id)
-    await session.run(
+    generation = await session.value(
         "put_device",
         app_id,
         user_id,
@@ -122,7 +129,7 @@ async def claim_device(
         foreground_until,
         at,
     )
-    return last
+    return Hold(epoch, generation), last
 
 
 async def put_push_token(
@@ -144,9 +151,10 @@ async def log_out_device(session: Session, app_id: UUID, user_id: UUID, device_i
 
 
 async def set_foreground(
-    database: Database, app_id: UUID, user_id: UUID, device_id: UUID, until: datetime | None
+    database: Database, app_id: UUID, user_id: UUID, device_id: UUID, generation: int, until: datetime | None
 ) -> None:
-    await database.run("set_foreground", app_id, user_id, device_id, until)
+    """Set or end the foreground lease, if `generation` is still the device's newest socket."""
+    await database.run("set_foreground", app_id, user_id, device_id, generation, until)
 
 
 async def extend_foreground(database: Database, held: Sequence[tuple[UUID, UUID, UUID]], until: datetime) -> None:

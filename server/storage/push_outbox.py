@@ -123,9 +123,7 @@ async def settle(database: Database, claimed: Claim, seq: int, outcome: str, at:
 async def postpone(
     database: Database, claimed: Claim, due_at: datetime, ambiguous: bool, outcome: str, at: datetime
 ) -> bool:
-    return bool(
-        await database.run("postpone_push", *claimed.key, claimed.token, due_at, ambiguous, outcome, at)
-    )
+    return bool(await database.run("postpone_push", *claimed.key, claimed.token, due_at, ambiguous, outcome, at))
 
 
 async def bury(database: Database, claimed: Claim, outcome: str, at: datetime) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 from server.domain.errors import Unavailable
 
@@ -22,14 +23,13 @@ AT_ONCE = 64
 class PushOutbox:
     """Claims what is due and delivers it, `AT_ONCE` at a time."""
 
-    def __init__(
-        self, notifications: Notifications, clock: Clock, metrics: Metrics, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, notifications: Notifications, clock: Clock, metrics: Metrics, log: FilteringBoundLogger) -> None:
         self._notifications = notifications
         self._clock = clock
         self._metrics = metrics
         self._log = log
         self._under_way = 0
+        self._tasks: Tasks | None = None
 
     def start(self, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -45,7 +45,7 @@ class PushOutbox:
     async def step(self) -> int:
         """Claim what there is room for and start delivering it. Returns how many were claimed."""
         room = AT_ONCE - self._under_way
-        if room <= 0:
+        if room <= 0 or self._tasks is None:
             return 0
         try:
             claims = await self._notifications.claim(room)

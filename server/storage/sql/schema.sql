@@ -106,12 +106,14 @@ create table device_directory (
     primary key (app_id, device_id)
 );
 
+-- `generation` counts the device's hellos, so that of two sockets of one device the older is known.
 -- shard: user
 create table device (
     app_id              uuid not null,
     user_id             uuid not null,
     device_id           uuid not null,
     epoch               bigint not null,
+    generation          bigint not null default 1,
     platform            text not null,
     sdk                 text,
     app_version         text,

@@ -71,6 +71,14 @@ where c.app_id = any ($1::uuid[])
     and ($8::timestamptz is null or (c.updated_at, c.conversation_id) < ($8, $9::uuid))
 order by c.updated_at desc, c.conversation_id desc limit $10;
 
+-- name: list_touched_since
+-- scope: app
+-- What has changed in an app's inbox lately: the sweep's look over watched inboxes.
+select c.app_id, c.user_id, c.conversation_id, c.rev
+from conversation c
+where c.app_id = any ($1::uuid[]) and c.updated_at > $2
+order by c.updated_at limit $3;
+
 -- name: find_snapshot
 -- scope: user
 select body from context_snapshot where app_id = $1 and user_id = $2 and conversation_id = $3;

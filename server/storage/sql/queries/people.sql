@@ -67,7 +67,8 @@ on conflict (app_id, user_id, device_id) do update set
     foreground_until = excluded.foreground_until, last_seen_at = excluded.last_seen_at,
     push_token = case when d.epoch = excluded.epoch then d.push_token end,
     push_provider = case when d.epoch = excluded.epoch then d.push_provider end,
-    epoch = excluded.epoch;
+    generation = d.generation + 1, epoch = excluded.epoch
+returning generation;
 
 -- name: drop_device
 -- scope: user
@@ -75,7 +76,9 @@ delete from device where app_id = $1 and user_id = $2 and device_id = $3;
 
 -- name: set_foreground
 -- scope: user
-update device set foreground_until = $4 where app_id = $1 and user_id = $2 and device_id = $3;
+-- Only by the device's newest socket: one that ends late must not speak for the one that replaced it.
+update device set foreground_until = $5
+where app_id = $1 and user_id = $2 and device_id = $3 and generation = $4;
 
 -- name: extend_foreground
 -- scope: user
@@ -116,6 +119,14 @@ delete from push_state where app_id = $1 and user_id = $2 and device_id = $3;
 -- name: raise_auth_gen
 -- scope: user
 update end_user set auth_gen = auth_gen + 1 where app_id = $1 and user_id = $2;
+
+-- name: sweep_conversations
+-- scope: user
+-- The newest event of watched conversations.
+select c.conversation_id, c.seq
+from conversation c
+join unnest($1::uuid[], $2::uuid[], $3::uuid[]) as held (app_id, user_id, conversation_id)
+    on c.app_id = held.app_id and c.user_id = held.user_id and c.conversation_id = held.conversation_id;
 
 -- name: sweep_users
 -- scope: user

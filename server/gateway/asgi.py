@@ -1,0 +1,114 @@
+"""WebSockets over ASGI: one port for everything, under any ASGI server (uvicorn here).
+
+ASGI has no control frames. The server's protocol class can lend them through a scope extension, `deskbell.control`
+(`gateway/uvicorn_control.py`); without it the peer is not pinged and silence is not noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from server.gateway.transport import Receiver
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+
+EXTENSION = "deskbell.control"
+
+
+class Control(Protocol):
+    """Control frames of one WebSocket, where the server offers them."""
+
+    def ping(self) -> None: ...
+
+    def listen(self, heard: Callable[[], None]) -> None: ...
+
+
+class AsgiTransport:
+    """A `Transport` over the ASGI callables of one accepted WebSocket."""
+
+    __slots__ = ("_buffered", "_closing", "_control", "_queue", "_reading", "_send", "_wake")
+
+    def __init__(self, send: Send, control: Control | None) -> None:
+        self._send = send
+        self._control = control
+        self._queue: deque[str | bytes] = deque()
+        self._wake = asyncio.Event()
+        self._reading = asyncio.Event()
+        self._reading.set()
+        self._buffered = 0
+        self._closing: tuple[int, str] | None = None
+
+    def send(self, frame: str | bytes) -> None:
+        if self._closing is None:
+            self._queue.append(frame)
+            self._buffered += len(frame)
+            self._wake.set()
+
+    def ping(self) -> None:
+        if self._control is not None:
+            self._control.ping()
+
+    def close(self, code: int, reason: str) -> None:
+        if self._closing is None:
+            self._closing = (code, reason)
+            self._wake.set()
+            self._reading.set()
+
+    def pause(self) -> None:
+        self._reading.clear()
+
+    def resume(self) -> None:
+        self._reading.set()
+
+    @property
+    def buffered(self) -> int:
+        return self._buffered
+
+    async def serve(self, receive: Receive, receiver: Receiver) -> None:
+        """Carry frames both ways until the socket ends; then `receiver.on_close()`."""
+        if self._control is not None:
+            self._control.listen(receiver.on_heard)
+        async with asyncio.TaskGroup() as both:
+            writing = both.create_task(self._write())
+            try:
+                await self._read(receive, receiver)
+            finally:
+                receiver.on_close()
+                writing.cancel()
+
+    async def _read(self, receive: Receive, receiver: Receiver) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            frame = message.get("text")
+            if frame is None:
+                frame = message.get("bytes") or b""
+            receiver.on_frame(cast("str | bytes", frame))
+            if not self._reading.is_set():
+                await self._reading.wait()
+
+    async def _write(self) -> None:
+        try:
+            while True:
+                while self._queue:
+                    frame = self._queue.popleft()
+                    kind = "text" if isinstance(frame, str) else "bytes"
+                    await self._send({"type": "websocket.send", kind: frame})
+                    self._buffered -= len(frame)
+                if self._closing is not None:
+                    code, reason = self._closing
+                    await self._send({"type": "websocket.close", "code": code, "reason": reason})
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+        except OSError:
+            # The peer is gone while we wrote; the reading side is told by the server and ends the connection.
+            return

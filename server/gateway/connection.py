@@ -1,0 +1,143 @@
+"""What the sockets of users and agents have in common: a session (sans I/O) between a transport and the services.
+
+Frames that ask for something are handled as supervised tasks, started in the order in which they arrived; the writer
+keeps that order for one user. More than `MOST_REQUESTS` under way and the transport is paused: the peer waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from msgspec import UNSET, UnsetType
+
+from sdk_protocol.closing import CloseCode
+from sdk_protocol.server_end import Closing, Reply, SendPing, ServerEnd
+from server.domain.errors import DomainError, Unavailable
+from server.gateway.translate import error_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from sdk_protocol.codec import Codec
+    from sdk_protocol.frames import Frame
+    from server.gateway.house import House
+    from server.gateway.transport import Transport
+
+MOST_REQUESTS = 64
+ANSWER_WITHIN_S = 9.0
+"""Every `ref` is answered within 10 s, if only by `unavailable` (protocol.md)."""
+MOST_BUFFERED = 4 * 1024 * 1024
+"""Bytes that may wait for a reader that does not read; then the socket is closed (4001) and the reader resumes."""
+
+S = TypeVar("S", bound=ServerEnd[Any])
+
+
+class Connection(ABC, Generic[S]):
+    """One socket. A `Receiver` for its transport."""
+
+    __slots__ = ("closed", "house", "requests", "session", "transport")
+    door: str
+
+    def __init__(self, house: House, transport: Transport, session: S) -> None:
+        self.house = house
+        self.transport = transport
+        self.session = session
+        self.requests = 0
+        self.closed = False
+        house.connections.add(self)
+        house.metrics.connections.labels(self.door).inc()
+
+    @property
+    def codec(self) -> Codec:
+        return self.session.codec
+
+    # -- from the transport --------------------------------------------------------------------------------
+
+    def on_frame(self, frame: str | bytes) -> None:
+        self.act(self.session.receive(frame, self.house.clock.monotonic()))
+
+    def on_heard(self) -> None:
+        self.session.heard(self.house.clock.monotonic())
+
+    def on_close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.session.disconnected()
+        self.house.connections.discard(self)
+        self.house.metrics.connections.labels(self.door).dec()
+        self.left()
+
+    # -- from the house ------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Called about once a second: deadlines and pings."""
+        self.act(self.session.tick(now))
+        if self.transport.buffered > MOST_BUFFERED:
+            self.close(CloseCode.STALLED, "the reader does not read")
+
+    def drain(self, reconnect_after_ms: int) -> None:
+        self.act(self.session.drain(reconnect_after_ms))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.act(self.session.close(code, reason))
+
+    # -- for the two kinds ---------------------------------------------------------------------------------
+
+    def act(self, events: Iterable[Any]) -> None:
+        """Do what the session says, in order."""
+        for event in events:
+            if isinstance(event, Reply):
+                self.send(event.frame)
+            elif isinstance(event, Closing):
+                self.transport.close(event.code, event.reason)
+            elif isinstance(event, SendPing):
+                self.transport.ping()
+            else:
+                self.house.metrics.frames.labels(self.door, event.__struct_config__.tag).inc()
+                self.handle(event)
+
+    def send(self, frame: Frame) -> None:
+        code = getattr(frame, "code", None)
+        if code is not None:
+            self.house.metrics.errors.labels(code).inc()
+        self.transport.send(self.codec.encode(frame))
+
+    def ask(self, name: str, ref: int | UnsetType, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work` in the background; whatever it raises becomes the answer to `ref`."""
+        self.requests += 1
+        if self.requests >= MOST_REQUESTS:
+            self.transport.pause()
+        self.house.tasks.start(name, lambda: self._answered(ref, work), restart=False)
+
+    async def _answered(self, ref: int | UnsetType, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await work()
+        except DomainError as refusal:
+            self.refuse(ref, refusal)
+        except TimeoutError:
+            self.refuse(ref, Unavailable("This took too long; try again with the same id."))
+        except Exception:
+            self.house.log.exception("a request failed", door=self.door)
+            self.refuse(ref, Unavailable("Something went wrong here; try again with the same id."))
+        finally:
+            if self.requests == MOST_REQUESTS:
+                self.transport.resume()
+            self.requests -= 1
+
+    def refuse(self, ref: int | UnsetType, refusal: DomainError) -> None:
+        """Answer with an error. A frame without `ref` that fails for a passing reason is not worth a word."""
+        if ref is UNSET and isinstance(refusal, Unavailable):
+            return
+        self.send(error_frame(ref, refusal))
+
+    @abstractmethod
+    def handle(self, frame: Any) -> None:
+        """A frame of the peer, in order. Must not block."""
+
+    @abstractmethod
+    def left(self) -> None:
+        """The socket is gone: tidy up."""

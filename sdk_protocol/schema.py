@@ -4,6 +4,7 @@
 """
 
 import sys
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ def components(ref_template: str) -> dict[str, Any]:
     for (name, (_, description)), union in zip(DIRECTIONS.items(), unions, strict=True):
         # Tagged: exactly one can match, which is what `oneOf` says and `anyOf` does not.
         named[name] = {"description": description, "oneOf": union["anyOf"], "discriminator": union["discriminator"]}
+    for content in named.values():
+        if "description" in content:
+            content["description"] = cleandoc(content["description"])
     return dict(sorted(named.items()))
 
 

@@ -36,10 +36,11 @@ class FcmSender:
     credentials: the service account: parsed JSON, its text, or a path. Its `token_uri` is honoured.
     endpoint: stands in for `https://fcm.googleapis.com`; `http://` is allowed and then speaks HTTP/1.1.
     timeout: seconds for one `send`, access token included.
-    ca: a PEM file of further authorities to trust, for an endpoint of one's own. Verification cannot be turned off.
+    ca: a PEM file of the authorities to trust instead of the system's. Verification cannot be turned off.
     clock: Unix seconds.
 
-    Proxies named in the environment are not used, and nothing is started or opened before the first `send`.
+    `url` is where messages are posted. Proxies named in the environment are not used, and nothing is started or opened
+    before the first `send`.
     Raises ImportError if the extra is missing, ValueError naming what is wrong with the arguments, OSError if a file
     cannot be read.
     """
@@ -62,14 +63,15 @@ class FcmSender:
             ) from error
         if timeout <= 0:
             raise ValueError(f"timeout must be more than 0 seconds, not {timeout}")
+        origin = _origin(endpoint or FCM_ENDPOINT)
         account = ServiceAccount.load(credentials)
         self._firebase = firebase
         self._refused = access_token.TokenRefused
         self._unavailable = access_token.TokenUnavailable
-        self._url = firebase.send_url(_origin(endpoint or FCM_ENDPOINT), account.project_id)
+        self.url = firebase.send_url(origin, account.project_id)
         self._timeout = timeout
         self._clock = clock
-        self._tls = _tls(self._url, ca)
+        self._tls = _tls(self.url, ca)
         # A context of its own: httpx sets the protocols it offers on the context it is given, here from a thread.
         self._access = access_token.AccessToken(account, timeout=timeout, tls=_tls(account.token_uri, ca), clock=clock)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,7 +120,7 @@ class FcmSender:
             return Retry("the sender was closed before the message went out")
         async with self._borrowed() as connection:
             try:
-                return await self._firebase.post(connection.client, self._url, token, message, now=self._clock())
+                return await self._firebase.post(connection.client, self.url, token, message, now=self._clock())
             except self._firebase.BrokenConnection as error:
                 connection.broken = True
                 return error.outcome
@@ -190,11 +192,11 @@ def _origin(endpoint: str) -> str:
 def _tls(url: str, ca: str | Path | None) -> ssl.SSLContext:
     if url.startswith("http://"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; were it, it would trust nobody
+    if ca is not None:
+        return ssl.create_default_context(cafile=str(ca))
     context = ssl.create_default_context()  # the system's authorities, SSL_CERT_FILE honoured
     if not context.cert_store_stats()["x509_ca"]:
         import certifi
 
         context.load_verify_locations(cafile=certifi.where())  # slim containers have none of their own
-    if ca is not None:
-        context.load_verify_locations(cafile=str(ca))
     return context

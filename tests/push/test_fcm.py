@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,9 +16,6 @@ from push.fcm import FcmSender
 from push.sender import Address, ConfigFault, Notification, Retry, Sent
 from tests.support.fake_fcm import PROJECT, FakeFcm, running_fcm
 from tests.support.fcm_faults import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_an_accepted_message_reaches_the_phone(
@@ -190,44 +187,45 @@ async def test_a_second_event_loop_is_refused(sender: FcmSender, address: Addres
         await asyncio.to_thread(asyncio.run, sender.send(address, notification))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+async def test_addresses_of_other_providers_are_refused(sender: FcmSender, notification: Notification) -> None:
+    for wrong in (
         Address("apns", "token", "x"),
         Address("fcm", "subscription", {"endpoint": "https://push.example"}),
         Address("fcm", "token", {"endpoint": "x"}),
         Address("fcm", "token", ""),
-    ],
-)
-async def test_addresses_of_other_providers_are_refused(
-    sender: FcmSender, notification: Notification, wrong: Address
-) -> None:
-    with pytest.raises(ValueError, match="address"):
-        await sender.send(wrong, notification)
+    ):
+        with pytest.raises(ValueError, match="address"):
+            await sender.send(wrong, notification)
 
 
 @pytest.mark.parametrize(
     "endpoint", ["fcm.googleapis.com", "ftp://host", "http://host/path", "https://host?x=1", "http://"]
 )
-async def test_endpoints_that_cannot_be_are_refused(fcm: FakeFcm, endpoint: str) -> None:
+def test_endpoints_that_cannot_be_are_refused(endpoint: str) -> None:
     with pytest.raises(ValueError, match="endpoint"):
-        FcmSender(fcm.credentials, endpoint=endpoint)
+        FcmSender({}, endpoint=endpoint)
 
 
-async def test_a_timeout_of_nothing_is_refused(fcm: FakeFcm) -> None:
+def test_a_timeout_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="timeout"):
-        FcmSender(fcm.credentials, timeout=0)
+        FcmSender({}, timeout=0)
 
 
-async def test_without_the_extra_the_error_names_it(fcm: FakeFcm, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_an_endpoint_it_is_googles_with_the_systems_authorities(fcm: FakeFcm) -> None:
+    sender = FcmSender(fcm.credentials)
+    assert sender.url == f"https://fcm.googleapis.com/v1/projects/{PROJECT}/messages:send"
+    await sender.close()
+
+
+def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "firebase_admin", None)
     monkeypatch.delitem(sys.modules, "push.firebase", raising=False)
     monkeypatch.delattr(push, "firebase", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'deskbell\[fcm\]'"):
-        FcmSender(fcm.credentials)
+        FcmSender({})
 
 
-def test_importing_the_sender_does_not_load_firebase(tmp_path: Path) -> None:
+def test_importing_the_sender_does_not_load_firebase() -> None:
     script = "import sys, push.fcm; print([m for m in sys.modules if m.split('.')[0] in ('firebase_admin', 'httpx')])"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert answer.stdout.strip() == "[]"

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 from push.fcm import FcmSender
 from push.firebase import send_url
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 NOW = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fcm() -> AsyncIterator[FakeFcm]:
     async with running_fcm() as fake:
         yield fake
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sender(fcm: FakeFcm) -> AsyncIterator[FcmSender]:
     made = FcmSender(fcm.credentials, endpoint=fcm.url, clock=lambda: NOW)
     yield made
@@ -37,6 +38,7 @@ def raw(status: int, body: object = None, retry_after: str | None = None) -> Fau
     return Fault("raw", status=status, body=text, retry_after=retry_after)
 
 
+@pytest.mark.asyncio(loop_scope="module")  # one sender for all: after each of these answers it must go on working
 @pytest.mark.parametrize(
     ("fault", "kind", "fields"),
     [
@@ -93,6 +95,7 @@ async def test_answer(
         assert str(address.value) not in outcome.reason
 
 
+@pytest.mark.asyncio(loop_scope="module")
 async def test_a_token_is_not_condemned_by_a_404_that_does_not_say_unregistered(
     fcm: FakeFcm, sender: FcmSender, address: Address, notification: Notification
 ) -> None:

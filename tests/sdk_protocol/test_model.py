@@ -216,8 +216,19 @@ class Delivery(RuleBasedStateMachine):
         cursor = ReadCursor(usn if continued else head, max_events=WINDOW)
         self.serve(phone, server.authenticated(greeting, cursor, 1e9, self.now, snapshot))
 
-    @rule(which=which, count=st.integers(1, 6))
-    def deliver_to_server(self, which: int, count: int) -> None:
+    @rule(which=which)
+    def come_up(self, which: int) -> None:
+        """The whole beginning without a mishap, so that most of the time there is something to break."""
+        self.connect(which)
+        self.deliver_to_server(which, 1, busy=False)
+        self.authenticate(which)
+        self.read_the_log(which)
+        self.deliver_to_client(which, 3)
+
+    @rule(which=which, count=st.integers(1, 6), busy=st.booleans())
+    def deliver_to_server(self, which: int, count: int, busy: bool) -> None:
+        """`busy`: the server turns away what it gets meanwhile."""
+        self.busy = busy
         phone = self.phones[which]
         for _ in range(count):
             if phone.to_server and phone.server is not None:
@@ -237,6 +248,17 @@ class Delivery(RuleBasedStateMachine):
         phone = self.phones[which]
         if phone.server is not None and phone.server.cursor is not None:
             self.offer(phone, max(1, len(self.log) - back))
+
+    @precondition(lambda self: self.log)
+    @rule(which=which, any_event=st.integers(0, 100))
+    def server_forgets_the_rule(self, which: int, any_event: int) -> None:
+        """An event is repeated, or one is left out: the device must not believe it."""
+        phone = self.phones[which]
+        event = self.log[any_event % len(self.log)]
+        if phone.server is not None and phone.server.cursor is not None and event.usn is not UNSET:
+            cursor = phone.server.cursor
+            if event.usn <= cursor.acked or event.usn > cursor.offered + 1:
+                self.answer(phone, event)
 
     @rule(which=which)
     def read_the_log(self, which: int) -> None:
@@ -273,10 +295,6 @@ class Delivery(RuleBasedStateMachine):
             self.carry_out(phone, phone.session.tick(self.now))
             if phone.server is not None:
                 self.serve(phone, phone.server.tick(self.now))
-
-    @rule(busy=st.booleans())
-    def server_is_busy(self, busy: bool) -> None:
-        self.busy = busy
 
     @rule()
     def log_is_trimmed(self) -> None:
@@ -325,12 +343,11 @@ class Delivery(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """When the storm is over everything arrives."""
-        self.busy = False
         for _ in range(40):
             for which in range(2):
                 self.connect(which)
                 for _ in range(3):
-                    self.deliver_to_server(which, 100)
+                    self.deliver_to_server(which, 100, busy=False)
                     self.authenticate(which)
                     self.read_the_log(which)
                     self.deliver_to_client(which, 100)
@@ -347,4 +364,4 @@ class Delivery(RuleBasedStateMachine):
 
 
 TestDelivery = Delivery.TestCase
-TestDelivery.settings = settings(max_examples=120, stateful_step_count=60, deadline=None, derandomize=True)
+TestDelivery.settings = settings(max_examples=150, stateful_step_count=50, deadline=None, derandomize=True)

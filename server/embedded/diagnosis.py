@@ -27,9 +27,9 @@ _FULL_TEXT = re.compile(r"No space left on device|Disk quota exceeded|File too l
 _BUSY_TEXT = re.compile(r'lock file ".*" already exists|pre-existing shared memory block')
 _VERSION_TEXT = re.compile(r"database files are incompatible with server")
 _CORRUPTED_TEXT = re.compile(
-    r"^(?:.*\bPANIC: |.*(?:checkpoint record|incorrect checksum in control file|is not a valid data directory"
-    r'|could not (?:open|read) file "(?:global|base|pg_\w+)/|invalid page in block|lock file ".*" is empty))',
-    re.MULTILINE,
+    r"PANIC:  |checkpoint record|incorrect checksum in control file|PG_CONTROL_VERSION 0 "
+    r"|is not a valid data directory|invalid page in block"
+    r'|could not (?:open|read) file "(?:global|base|pg_\w+)/|lock file ".*" is empty'
 )
 _DENIED_TEXT = re.compile(r"Permission denied|Read-only file system|Operation not permitted")
 _LAST_WORDS = re.compile(r"(?:FATAL|PANIC|ERROR|error): +(.*)")
@@ -83,13 +83,13 @@ def from_server_log(
         return EmbeddedError(
             f"another PostgreSQL still uses {cluster} ({said}): stop it, then start again", EXIT_IN_USE
         )
-    if _VERSION_TEXT.search(log):
-        return EmbeddedError(f"{cluster} belongs to another version of PostgreSQL ({said})", EXIT_OTHER_VERSION)
     if _CORRUPTED_TEXT.search(log):
         return EmbeddedError(
             f"the database at {cluster} is damaged ({said}): nothing was changed, restore it from a backup{see}",
             EXIT_CORRUPTED,
         )
+    if _VERSION_TEXT.search(log):
+        return EmbeddedError(f"{cluster} belongs to another version of PostgreSQL ({said})", EXIT_OTHER_VERSION)
     if _DENIED_TEXT.search(log):
         return EmbeddedError(
             f"PostgreSQL could not {doing} at {cluster} ({said}): check who owns the files there{see}",

@@ -1,0 +1,119 @@
+"""From a command to a running process and back: configuration, the database, the event loop, and one line for what
+goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import asyncpg
+import click
+
+from server.config import Config, ConfigError
+from server.domain.errors import DomainError
+from server.embedded.errors import EmbeddedError
+from server.embedded.postgres import EmbeddedPostgres, running_dsn
+from server.services.vault import WrongKey
+from server.storage.migrate import MigrationError
+from server.telemetry import configure_logging, get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+T = TypeVar("T")
+
+EXIT_FAILED = 1
+EXIT_DATABASE = 3
+EXIT_ADDRESS = 4
+
+
+class StartError(Exception):
+    """The process cannot start; `str()` is one line, `exit_code` says which kind of trouble it is."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    click.echo(f"deskbell: {message}", err=True)
+    raise SystemExit(exit_code)
+
+
+@contextlib.contextmanager
+def one_line() -> Iterator[None]:
+    """Turn what can go wrong at the start into one line and an exit code. Anything else is a bug and shows itself."""
+    try:
+        yield
+    except ConfigError as error:
+        fail(str(error), error.exit_code)
+    except EmbeddedError as error:
+        fail(error.message, error.exit_code)
+    except StartError as error:
+        fail(str(error), error.exit_code)
+    except (MigrationError, WrongKey) as error:
+        fail(str(error), EXIT_DATABASE)
+    except DomainError as error:
+        fail(error.message, EXIT_FAILED)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        fail(f"the database cannot be used: {_first_line(error)}", EXIT_DATABASE)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def load_config(**overrides: object) -> Config:
+    """Read the configuration and set up logging. Raises ConfigError."""
+    config = Config.load(os.environ, None, **overrides)
+    configure_logging(config.logging.level, config.logging.format)
+    for warning in config.warnings:
+        get_logger("deskbell").warning(warning)
+    return config
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run on the fastest event loop there is."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+def run_with_database(
+    config: Config, work: Callable[[str, EmbeddedPostgres | None], Coroutine[Any, Any, T]], *, join: bool = False
+) -> T:
+    """Run `work(url, embedded)` with the configured PostgreSQL, or with our own for as long as it runs.
+
+    `join`: if another deskbell keeps one running over the same folder, use that.
+    """
+    if config.database.url is not None:
+        return run(work(config.database.url, None))
+    if join and (url := running_dsn(config.database.data_dir)) is not None:
+        return run(work(url, None))
+    # Before the event loop has handlers of its own: stop PostgreSQL in good order on SIGTERM as on Ctrl-C.
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    log = get_logger("deskbell.postgres")
+    embedded = EmbeddedPostgres(config.database.data_dir, log=log.info)
+    try:
+        url = embedded.start()
+        return run(work(url, embedded))
+    finally:
+        embedded.stop()
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -69,6 +69,7 @@ class AccessToken:
         self._refresh_at = 0.0
         self._flight: asyncio.Future[_Token] | None = None
         self._flight_started = 0.0
+        self._closed = False
 
     async def get(self) -> str:
         """A token that works now. Waits only if there is none: an old one is replaced in the background.
@@ -82,6 +83,8 @@ class AccessToken:
                 self._refresh_at = now + RETRY_WHILE_VALID
                 self._fly()
             return current.value
+        if self._closed:
+            raise TokenUnavailable("the sender was closed")
         return (await asyncio.shield(self._fly())).value
 
     def forget(self, token: str) -> None:
@@ -90,7 +93,8 @@ class AccessToken:
             self._token = None
 
     def close(self) -> None:
-        """Wait for nobody; a thread still fetching ends by its own timeouts."""
+        """Whoever waits gets TokenUnavailable; a thread still fetching ends by its own timeouts."""
+        self._closed = True
         if self._flight is not None and not self._flight.done():
             self._flight.set_exception(TokenUnavailable("the sender was closed"))
 

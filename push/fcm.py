@@ -84,18 +84,26 @@ class FcmSender:
         self._check(address)
         message = fcm_message(address, notification, quiet=quiet, now=self._clock())
         posting = False
+
+        async def attempt() -> Outcome:
+            nonlocal posting
+            token = await self._access.get()
+            posting = True
+            try:
+                return await self._post(token, message)
+            except self._firebase.Unauthenticated:
+                posting = False
+                self._access.forget(token)
+                raise
+
         try:
             async with asyncio.timeout(self._timeout):
-                for last in (False, True):
-                    token = await self._access.get()
-                    posting = True
-                    try:
-                        return await self._post(token, message)
-                    except self._firebase.Unauthenticated as error:
-                        posting = False
-                        self._access.forget(token)
-                        if last:
-                            return ConfigFault(f"{error}; FCM does not accept this service account")
+                try:
+                    return await attempt()
+                except self._firebase.Unauthenticated:
+                    return await attempt()
+        except self._firebase.Unauthenticated as error:
+            return ConfigFault(f"{error}; FCM does not accept this service account")
         except TimeoutError:
             waited_for = "FCM" if posting else "an access token"
             return Retry(f"no answer from {waited_for} within {self._timeout:g} s", ambiguous=posting)
@@ -103,7 +111,6 @@ class FcmSender:
             return ConfigFault(str(error))
         except self._unavailable as error:
             return Retry(str(error), retry_after=error.retry_after)
-        raise AssertionError("the loop above ends by return or exception")
 
     async def close(self) -> None:
         """See push/sender.py. Sends still under way end with `Retry`."""
@@ -116,8 +123,6 @@ class FcmSender:
             await connection.client.aclose()
 
     async def _post(self, token: str, message: dict[str, Any]) -> Outcome:
-        if self._closed:
-            return Retry("the sender was closed before the message went out")
         async with self._borrowed() as connection:
             try:
                 return await self._firebase.post(connection.client, self.url, token, message, now=self._clock())
@@ -132,6 +137,8 @@ class FcmSender:
 
     @contextlib.asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[_Connection]:
+        if self._closed:
+            raise self._unavailable("the sender was closed")
         connection = self._connection
         if connection is None or connection.broken:
             connection = self._connection = _Connection(self._client())

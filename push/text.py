@@ -62,8 +62,8 @@ def shorten(text: str, budget: int) -> str:
             if c in _BIDI_CLOSERS:
                 open_controls.append(_BIDI_CLOSERS[c])
             elif c == _PDI and c in open_controls:
-                while open_controls.pop() != c:  # it also ends the embeddings opened inside the isolate
-                    pass
+                # It also ends the embeddings opened inside the isolate.
+                del open_controls[len(open_controls) - 1 - open_controls[::-1].index(c) :]
             elif c == _PDF and open_controls[-1:] == [c]:  # never reaches out of an isolate
                 open_controls.pop()
         tail = ELLIPSIS + "".join(reversed(open_controls))

@@ -146,7 +146,7 @@ async def test_whatever_the_provider_does_is_an_outcome_in_time_and_the_next_sen
         started = time.monotonic()
         outcome = await stage.sender.send(stage.address, NOTIFICATION)
         assert isinstance(outcome, get_args(Outcome)), failure
-        assert time.monotonic() - started < TIMEOUT + 2, failure
+        assert time.monotonic() - started < TIMEOUT + 3, failure
         if isinstance(outcome, Retry):
             assert outcome.reason, failure
             assert not outcome.throttled or outcome.retry_after is not None, failure
@@ -168,7 +168,7 @@ async def test_cancelling_goes_through_and_leaves_the_sender_usable(stage: Stage
     assert stage.fail is not None
     stage.fail("hang")
     given_up = asyncio.create_task(stage.sender.send(stage.address, NOTIFICATION))
-    async with asyncio.timeout(TIMEOUT):
+    async with asyncio.timeout(5):
         while stage.provider_got() == 0:
             await asyncio.sleep(0.005)  # the stage offers a count, not an event
     given_up.cancel()

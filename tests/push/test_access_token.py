@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from typing import TYPE_CHECKING
 
+import certifi
 import pytest
 
-from push.access_token import RETRY_WHILE_VALID
+from push.access_token import RETRY_WHILE_VALID, AccessToken, TokenUnavailable
 from push.fcm import FcmSender
 from push.sender import Address, ConfigFault, Notification, Retry, Sent
+from push.service_account import ServiceAccount
 from tests.support.fake_fcm import FakeFcm, running_fcm
 from tests.support.fcm_faults import Fault
 
@@ -220,3 +223,16 @@ async def test_a_token_endpoint_that_never_ends_its_answer_is_left_behind(
         for writer in connections:
             writer.transport.abort()
         await server.wait_closed()
+
+
+async def test_after_close_there_are_no_tokens_not_even_for_those_who_asked_before(fcm: FakeFcm) -> None:
+    account = ServiceAccount.load(fcm.credentials)
+    tokens = AccessToken(account, timeout=5, tls=ssl.create_default_context(cafile=certifi.where()), clock=time.time)
+    waiting = asyncio.create_task(tokens.get())
+    await fcm.wait_for_tokens(1)
+    tokens.close()
+    tokens.close()
+    for asked in (waiting, asyncio.create_task(tokens.get())):
+        with pytest.raises(TokenUnavailable, match="closed"):
+            await asked
+    assert fcm.token_requests == 1

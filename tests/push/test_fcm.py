@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import subprocess
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import push
-from push.fcm import FcmSender
+from push.fcm import FcmSender, _tls
 from push.sender import Address, ConfigFault, Notification, Retry, Sent
 from tests.support.fake_fcm import PROJECT, FakeFcm, running_fcm
 from tests.support.fcm_faults import Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 async def test_an_accepted_message_reaches_the_phone(
@@ -88,12 +92,12 @@ async def test_503_that_delivered_looks_like_one_that_did_not(
 
 
 async def test_no_answer_in_time_is_ambiguous(fcm: FakeFcm, address: Address, notification: Notification) -> None:
-    sender = FcmSender(fcm.credentials, endpoint=fcm.url, ca=fcm.ca_path, timeout=0.5)
+    sender = FcmSender(fcm.credentials, endpoint=fcm.url, ca=fcm.ca_path, timeout=1)
     fcm.fail(Fault("hang"))
     started = time.monotonic()
     outcome = await sender.send(address, notification)
     assert time.monotonic() - started < 5
-    assert outcome == Retry("no answer from FCM within 0.5 s", ambiguous=True)
+    assert outcome == Retry("no answer from FCM within 1 s", ambiguous=True)
     await sender.close()
 
 
@@ -211,10 +215,19 @@ def test_a_timeout_of_nothing_is_refused() -> None:
         FcmSender({}, timeout=0)
 
 
-async def test_without_an_endpoint_it_is_googles_with_the_systems_authorities(fcm: FakeFcm) -> None:
-    sender = FcmSender(fcm.credentials)
+async def test_without_an_endpoint_it_is_googles() -> None:
+    async with running_fcm() as fcm:
+        sender = FcmSender(fcm.credentials)
     assert sender.url == f"https://fcm.googleapis.com/v1/projects/{PROJECT}/messages:send"
     await sender.close()
+
+
+def test_a_machine_without_authorities_gets_those_of_certifi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "absent.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    context = _tls("https://fcm.googleapis.com", None)
+    assert context.cert_store_stats()["x509_ca"] > 50
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ _FULL_TEXT = re.compile(r"No space left on device|Disk quota exceeded|File too l
 _BUSY_TEXT = re.compile(r'lock file ".*" already exists|pre-existing shared memory block')
 _VERSION_TEXT = re.compile(r"database files are incompatible with server")
 _CORRUPTED_TEXT = re.compile(
-    r"PANIC:  |checkpoint record|incorrect checksum in control file|PG_CONTROL_VERSION 0 "
+    r"PANIC:  |checkpoint record|incorrect checksum in control file|PG_CONTROL_VERSION 0\b"
     r"|is not a valid data directory|invalid page in block"
     r'|could not (?:open|read) file "(?:global|base|pg_\w+)/|lock file ".*" is empty'
 )

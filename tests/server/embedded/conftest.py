@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -8,16 +9,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from server.embedded.postgres import EmbeddedPostgres
 from tests.server.embedded.runner import Runner, code_for, users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+MEMORY = Path("/dev/shm")
+
+
+def fast_place() -> Path | None:
+    """Memory where there is plenty: these tests kill processes, not machines, and a disk others use makes them slow."""
+    if not os.access(MEMORY, os.W_OK):
+        return None
+    status = os.statvfs(MEMORY)
+    return MEMORY if status.f_bavail * status.f_frsize > 2**30 else None
+
+
 @pytest.fixture(scope="session")
 def open_place() -> Iterator[Path]:
     """A temporary directory that every user can enter; pytest's own are closed to others."""
-    place = Path(tempfile.mkdtemp(prefix="deskbell-embedded-"))
+    place = Path(tempfile.mkdtemp(prefix="deskbell-embedded-", dir=fast_place()))
     place.chmod(0o755)
     try:
         yield place
@@ -26,8 +39,14 @@ def open_place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def code(open_place: Path) -> dict[str, Path]:
-    return {name: code_for(name, open_place / f"code-{name}") for name in users()}
+def code() -> Iterator[dict[str, Path]]:
+    # Not in memory: that may be mounted so that programs in it cannot be run.
+    place = Path(tempfile.mkdtemp(prefix="deskbell-embedded-code-"))
+    place.chmod(0o755)
+    try:
+        yield {name: code_for(name, place / name) for name in users()}
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(params=users())
@@ -51,7 +70,7 @@ def seeds() -> dict[str, Path]:
 
 @pytest.fixture
 def seeded(runner: Runner, seeds: dict[str, Path], open_place: Path) -> Callable[[], Path]:
-    """A data directory that was started and stopped once: a copy each time, cheaper than a cold start."""
+    """Makes a data directory that was started and stopped once: a copy each time, cheaper than a cold start."""
 
     def copy() -> Path:
         if runner.name not in seeds:
@@ -65,3 +84,22 @@ def seeded(runner: Runner, seeds: dict[str, Path], open_place: Path) -> Callable
         return target
 
     return copy
+
+
+@pytest.fixture
+def mine(seeds: dict[str, Path], open_place: Path) -> Iterator[Path]:
+    """A data directory that was started and stopped once, for a server in this very process."""
+    name = users()[0]
+    if name not in seeds:
+        seed = open_place / f"seed-{name}"
+        seed.mkdir(mode=0o755)
+        with EmbeddedPostgres(seed):
+            pass
+        seeds[name] = seed
+    home = Path(tempfile.mkdtemp(prefix="mine-", dir=open_place))
+    home.chmod(0o755)
+    subprocess.run(["cp", "-a", seeds[name], home / "data"], check=True)
+    try:
+        yield home / "data"
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

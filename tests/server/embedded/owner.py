@@ -2,8 +2,8 @@
 
     python owner.py DATA_DIR [--file-size-limit BYTES] [--leave]
 
-Prints one JSON object a line: `{"log"}`, then `{"started", "pid", "seconds"}` or `{"failed", "code"}` (and exits with that code).
-Stops the server and ends when its standard input ends; with `--leave` it ends without stopping anything.
+Prints one JSON object a line: `{"log"}`, then `{"started", "pid", "seconds"}`, or `{"failed", "code"}` and exits with
+that code. Stops the server and ends when its standard input ends; with `--leave` it ends without stopping anything.
 It needs the standard library and `server.embedded` only, so it can run as any user with any Python.
 """
 

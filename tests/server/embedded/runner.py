@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pwd
@@ -63,6 +64,10 @@ def servers_in(cluster: Path) -> list[int]:
     return found
 
 
+def is_quiet(cluster: Path) -> bool:
+    return not servers_in(cluster)
+
+
 @dataclass
 class Owner:
     """A running `owner.py`."""
@@ -74,6 +79,12 @@ class Owner:
     pid: int = 0
     seconds: float = 0.0
     failed: str = ""
+    watchdog: threading.Timer = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Reading its output has no deadline of its own.
+        self.watchdog = threading.Timer(DEADLINE_S * 2, self.process.kill)
+        self.watchdog.daemon = True
 
     @property
     def cluster(self) -> Path:
@@ -124,13 +135,12 @@ class Owner:
         return self.process.stderr.read()
 
     def close(self) -> None:
+        self.watchdog.cancel()
         if self.process.poll() is None:
             self.kill()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
                 stream.close()
-        if self.cluster.is_dir():
-            until("the server to end", lambda: not servers_in(self.cluster))
 
 
 @dataclass
@@ -176,20 +186,20 @@ class Runner:
             **self.identity(),
         )
         owner = Owner(process, data_dir)
-        watchdog = threading.Timer(DEADLINE_S * 2, process.kill)
-        watchdog.daemon = True
-        watchdog.start()
+        owner.watchdog.start()
         self.owners.append(owner)
         return owner
 
     def close(self) -> None:
         for owner in self.owners:
             owner.close()
+        for cluster in {owner.cluster for owner in self.owners}:
+            until("the server to end", functools.partial(is_quiet, cluster))
         self.owners.clear()
 
 
 def code_for(name: str, place: Path) -> Path:
-    """A directory from which `owner.py` can be run by that user: a readable copy, for a checkout may be in a closed home."""
+    """A directory from which that user can run `owner.py`: a readable copy, for a checkout may be in a closed home."""
     place.mkdir(mode=0o755)
     shutil.copy(Path(__file__).with_name("owner.py"), place)
     package = place / "server"

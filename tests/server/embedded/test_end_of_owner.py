@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -14,11 +13,12 @@ import pytest
 
 from server.embedded.account import Identity, choose_account
 from server.embedded.binaries import find_binaries, readable_for
-from server.embedded.postgres import EmbeddedPostgres
+from server.embedded.postgres import EmbeddedPostgres, dsn_for
 from tests.server.embedded.runner import servers_in, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.server.embedded.runner import Runner
 
@@ -100,16 +100,13 @@ def test_a_first_start_that_was_killed_leaves_no_half_cluster(runner: Runner) ->
     again.stop()
 
 
-async def test_a_server_whose_owner_is_gone_is_adopted_and_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_whose_owner_is_gone_is_adopted_and_stopped(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the kernel does not end it for us (macOS), or when somebody started it by hand."""
     monkeypatch.setattr("server.embedded.postgres._NOTICE_S", 0.2)
-    with EmbeddedPostgres(tmp_path / "data") as first:
-        dsn = first.dsn
-    cluster = tmp_path / "data" / "postgres"
-    account = choose_account(tmp_path / "data", cluster)
-    binaries = readable_for(account, find_binaries(), tmp_path / "binaries")
+    cluster = mine / "postgres"
+    dsn = dsn_for(cluster, 5432, "deskbell")
+    account = choose_account(mine, cluster)
+    binaries = readable_for(account, find_binaries(), mine / "binaries")
     descriptor = os.open(cluster, os.O_RDONLY)
     seen = f"/proc/self/fd/{descriptor}"
     identity: Identity = account.identity()
@@ -125,7 +122,7 @@ async def test_a_server_whose_owner_is_gone_is_adopted_and_stopped(
     try:
         until("it to write its pid", lambda: (cluster / "postmaster.pid").exists())
         log: list[str] = []
-        postgres = EmbeddedPostgres(tmp_path / "data", log=log.append)
+        postgres = EmbeddedPostgres(mine, log=log.append)
         assert postgres.start() == dsn
         assert postgres.pid == orphan.pid
         assert "adopted" in log[-1]
@@ -142,13 +139,11 @@ async def test_a_server_whose_owner_is_gone_is_adopted_and_stopped(
     assert servers_in(cluster) == []
 
 
-def test_recovery_may_take_as_long_as_it_needs_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recovery_may_take_as_long_as_it_needs_and_says_so(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recovery held up by its own restore command, for longer than every patience the supervisor has."""
     for name, seconds in {"_SILENCE_S": 0.5, "_BUSY_S": 0.5, "_NOTICE_S": 0.5, "_PROGRESS_S": 0.2}.items():
         monkeypatch.setattr(f"server.embedded.postgres.{name}", seconds)
-    with EmbeddedPostgres(tmp_path / "data"):
-        pass
-    cluster = tmp_path / "data" / "postgres"
+    cluster = mine / "postgres"
     with cluster.joinpath("postgresql.conf").open("a") as conf:
         conf.write("restore_command = 'while [ ! -e go ]; do sleep 0.05; done; false'\n")
     cluster.joinpath("recovery.signal").touch()
@@ -160,6 +155,6 @@ def test_recovery_may_take_as_long_as_it_needs_and_says_so(tmp_path: Path, monke
         if sum("starting up" in entry for entry in log) == 10:
             (cluster / "go").touch()
 
-    with EmbeddedPostgres(tmp_path / "data", log=listen) as postgres:
+    with EmbeddedPostgres(mine, log=listen) as postgres:
         assert postgres.poll() is None
     assert sum("starting up (" in line for line in log) >= 10

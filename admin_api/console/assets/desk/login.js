@@ -11,21 +11,23 @@ function sentence(error) {
 export function Login() {
   const [email, setEmail] = useState("");
   const [password, setPassword] = useState("");
-  const [demo, setDemo] = useState(false);
+  const [demo, setDemo] = useState(/** @type {boolean | null} */ (null));
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
 
-  // Only `deskbell demo` serves this file; anywhere else the answer is a 404 and the form stays empty.
+  // Only `deskbell demo` serves this file; anywhere else the answer is a 404. Asked before the form is there, so that
+  // nothing changes under someone's fingers.
   useEffect(() => {
     fetch("/demo/session.json", { cache: "no-store" })
       .then((response) => (response.ok ? response.json() : null))
+      .catch(() => null)
       .then((session) => {
-        if (!session?.agent) return;
-        setEmail((typed) => typed || session.agent.email);
-        setPassword((typed) => typed || session.agent.password);
-        setDemo(true);
-      })
-      .catch(() => undefined);
+        if (session?.agent) {
+          setEmail(session.agent.email);
+          setPassword(session.agent.password);
+        }
+        setDemo(Boolean(session?.agent));
+      });
   }, []);
 
   /** @param {SubmitEvent} event */
@@ -41,6 +43,7 @@ export function Login() {
     }
   }
 
+  if (demo === null) return html`<main class="login" aria-busy="true"></main>`;
   return html`<main class="login">
     <form class="login-card" onSubmit=${submit}>
       <img src="/assets/desk/icon.svg" alt="" width="44" height="44" />

@@ -26,9 +26,9 @@ const VIEW = "kestrel.view";
 /** @param {import("./session.js").Session} found */
 export async function begin(found) {
   session.value = found;
+  const last = sessionStorage.getItem(VIEW); // before the customer's first screen replaces it
   await become(chosen(found).external_id);
-  const last = sessionStorage.getItem(VIEW);
-  if (last) view.value = JSON.parse(last);
+  if (last) show(JSON.parse(last));
 }
 
 /** @param {string} externalId the customer whose phone this is from now on */

@@ -59,6 +59,8 @@ export class Connection {
   /** @type {number | null} */
   #drainMs = null;
   #freshToken = false;
+  /** Whether this outage has already asked for a new token: one that is refused as well is the end. */
+  #renewed = false;
 
   /**
    * @param {object} options
@@ -179,6 +181,7 @@ export class Connection {
   #welcome(frame) {
     this.#liveSince = performance.now();
     this.#drainMs = null;
+    this.#renewed = false;
     this.#move("welcomed");
     this.#beat((frame.ping_interval ?? 25) * 1000);
     this.welcomed(frame);
@@ -186,11 +189,9 @@ export class Connection {
 
   /** `hello` was answered by an error: only a stale token or a busy server are worth another try. @param {Frame} error */
   #rejected(error) {
-    const stale = error.code === "unauthorized" && this.#attempt === 0;
-    if (stale || error.retry) {
-      this.#freshToken = stale;
-      this.#lost(this.#socket, error.retry_after_ms);
-    } else {
+    if (error.code === "unauthorized" && !this.#renewed) this.#renew();
+    else if (error.retry) this.#lost(this.#socket, error.retry_after_ms);
+    else {
       this.reason = error.message || error.code;
       if (this.#move("refuse")) this.#drop(1000);
     }
@@ -210,15 +211,21 @@ export class Connection {
   #closed(code) {
     this.closeCode = code;
     const reason = finalReason(code);
-    // A token that ran out while the laptop slept also ends in 4401 at the next hello: a new one deserves one try.
-    const renewable = code === Close.LOGGED_OUT && this.state === "greeting" && this.#attempt === 0;
-    if (reason && !renewable) {
+    if (code === Close.TOKEN_EXPIRED || (code === Close.LOGGED_OUT && this.state === "greeting" && !this.#renewed)) {
+      this.#renew();
+    } else if (reason) {
       this.reason = reason;
       if (this.#move("refuse")) this.#drop(1000);
-      return;
+    } else {
+      this.#lost(this.#socket, this.#drainMs ?? undefined);
     }
-    this.#freshToken = renewable || code === Close.TOKEN_EXPIRED;
-    this.#lost(this.#socket, this.#drainMs ?? undefined);
+  }
+
+  /** A token that ran out while the laptop slept is refused at the next hello: a new one deserves one try. */
+  #renew() {
+    this.#renewed = true;
+    this.#freshToken = true;
+    this.#lost(this.#socket);
   }
 
   /**

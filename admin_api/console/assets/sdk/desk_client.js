@@ -72,7 +72,9 @@ export class DeskClient {
   merge(summaries) {
     for (const summary of summaries) {
       const known = this.inbox.get(summary.id);
-      if (!known || summary.rev >= known.rev) this.inbox.set(summary.id, { ...known, ...summary });
+      if (known && summary.rev < known.rev) continue;
+      // On the desk `unread` counts for the agents; a door that tells both numbers calls theirs `agent_unread`.
+      this.inbox.set(summary.id, { ...summary, agent_unread: summary.agent_unread ?? summary.unread ?? 0 });
     }
     this.changed();
   }

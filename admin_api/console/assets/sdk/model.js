@@ -81,8 +81,7 @@ export class Model {
         break;
       case "message":
         summary.last_message = { seq: event.seq, author: event.author, at: event.at, kind: event.body.kind, text: event.body.text };
-        if (event.author.type === "user") this.#hasRead(summary, "user", event.seq);
-        else if (news && event.seq > (summary.user_read_seq ?? 0)) summary.unread = (summary.unread ?? 0) + 1;
+        if (news && event.author.type !== "user" && event.seq > (summary.user_read_seq ?? 0)) summary.unread = (summary.unread ?? 0) + 1;
         break;
       case "conversation.status":
         summary.status = event.body.status;
@@ -120,6 +119,14 @@ export class Model {
   markRead(id, seq) {
     const conversation = this.conversations.get(id);
     if (conversation) this.#hasRead(conversation.summary, "user", seq);
+  }
+
+  /** @param {string} id @returns {number} the newest message of the other side, as far as this device knows; 0 for none */
+  newestForUser(id) {
+    const conversation = this.conversations.get(id);
+    const last = conversation?.summary.last_message;
+    const event = conversation?.events.findLast((one) => one.kind === "message" && one.author.type !== "user");
+    return Math.max(event?.seq ?? 0, last && last.author.type !== "user" ? last.seq : 0);
   }
 
   /** @param {{ conversation: string, author?: import("./wire.js").Author, on?: boolean }} signal */
@@ -161,7 +168,7 @@ export class Model {
     summary.user_read_seq = Math.max(summary.user_read_seq ?? 0, seq);
     const events = this.conversations.get(summary.id)?.events ?? [];
     const upTo = summary.user_read_seq;
-    if (upTo >= summary.seq) summary.unread = 0;
+    if (upTo >= this.newestForUser(summary.id)) summary.unread = 0;
     else summary.unread = events.filter((event) => event.seq > upTo && event.kind === "message" && event.author.type !== "user").length;
   }
 }

@@ -99,15 +99,15 @@ export class UserClient {
     await this.store.write({ remove: { outbox: [id] } });
   }
 
-  /** The person has seen everything in this conversation. @param {string} id */
+  /** The person has seen every message in this conversation. @param {string} id */
   read(id) {
     const conversation = this.model.conversations.get(id);
-    if (!conversation || !this.connection.live) return;
-    const { summary } = conversation;
-    if (summary.seq <= (summary.user_read_seq ?? 0) && !summary.unread) return;
-    if (!this.connection.send({ t: "read", conversation: id, seq: summary.seq })) return;
-    this.model.markRead(id, summary.seq);
-    this.store.write({ put: { conversations: [summary] } });
+    const seq = this.model.newestForUser(id);
+    // Only messages count. A read mark is an event as well: reading up to the end of the log would never come to an end.
+    if (!conversation || seq <= (conversation.summary.user_read_seq ?? 0)) return;
+    if (!this.connection.send({ t: "read", conversation: id, seq })) return;
+    this.model.markRead(id, seq);
+    this.store.write({ put: { conversations: [conversation.summary] } });
     this.#announce();
   }
 

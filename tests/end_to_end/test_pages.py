@@ -1,0 +1,327 @@
+"""The two pages in a real Chromium, against a running server: a customer on `/phone`, an agent on `/desk`.
+
+Every test brings a customer of its own, so the demo's scripted life does not matter to it. A page that logs an error or
+breaks its content security policy fails its test, whatever else it did.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import async_playwright, expect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
+
+    from tests.support.demo import DemoServer
+
+# One browser for the file: starting it takes longer than most of the tests.
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+PHONE = {"width": 390, "height": 844}
+DESKTOP = {"width": 1440, "height": 900}
+WITHIN_MS = 15_000
+# The desk asks who it is before anyone has signed in, and a crossing reply is a conflict; the browser logs both itself.
+EXPECTED_IN_CONSOLE = re.compile(r"status of (401|409)")
+
+
+@dataclass
+class Ride:
+    """A ride as the app's server last said it."""
+
+    id: str
+    title: str
+    version: int = 1
+    status: str = "in_progress"
+    amount: str = "34.20"
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "kind": "ride",
+            "status": self.status,
+            "title": self.title,
+            "amount": {"value": self.amount, "currency": "EUR"},
+            "occurred_at": "2026-01-05T09:30:00Z",
+            "attributes": {"pickup": "Lindenstraße 8", "dropoff": "Airport Terminal 2", "driver": "Piotr N."},
+        }
+
+
+@dataclass
+class Scene:
+    """One customer with one ride, the app's server behind them, and the pages opened so far."""
+
+    server: DemoServer
+    app_server: httpx.AsyncClient
+    browser: Browser
+    external_id: str
+    name: str
+    ride: Ride
+    complaints: list[str] = field(default_factory=list)
+    contexts: list[BrowserContext] = field(default_factory=list)
+
+    async def put_ride(self) -> None:
+        path = f"/v1/users/{self.external_id}/transactions/{self.ride.id}"
+        answer = await self.app_server.put(path, json=self.ride.body())
+        assert answer.status_code == 200, answer.text
+
+    async def change_ride(self, status: str, amount: str) -> None:
+        self.ride.version += 1
+        self.ride.status, self.ride.amount = status, amount
+        await self.put_ride()
+
+    async def phone(self) -> Page:
+        """The customer's phone, signed in by the fragment, on the app's first screen."""
+        answer = await self.app_server.post(f"/v1/users/{self.external_id}/tokens")
+        assert answer.is_success, answer.text
+        fragment = urlencode({"app": self.server.app, "token": answer.json()["token"], "name": self.name})
+        page = await self._page(PHONE)
+        await page.goto(f"{self.server.phone_url}#{fragment}")
+        await expect(page.get_by_role("button", name=self.ride.title)).to_be_visible()
+        return page
+
+    async def desk(self) -> Page:
+        """An agent's desk, signed in with the e-mail and password of the demo."""
+        page = await self._page(DESKTOP)
+        await page.goto(self.server.desk_url)
+        await page.get_by_label("E-mail").fill(self.server.agent["email"])
+        await page.get_by_label("Password").fill(self.server.agent["password"])
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("navigation", name="Inbox")).to_be_visible()
+        return page
+
+    async def thread(self, desk: Page) -> list[dict[str, Any]]:
+        """All events of the conversation that is open on `desk`, notes included."""
+        conversation = desk.url.rpartition("/c/")[2]
+        headers = {"Authorization": f"Bearer {self.server.agent['token']}"}
+        path = f"/admin/v1/conversations/{conversation}/events"
+        answer = await self.app_server.get(path, params={"after": 0, "limit": 200}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        events: list[dict[str, Any]] = answer.json()["items"]
+        return events
+
+    async def _page(self, viewport: dict[str, int]) -> Page:
+        context = await self.browser.new_context(viewport={"width": viewport["width"], "height": viewport["height"]})
+        self.contexts.append(context)
+        context.set_default_timeout(WITHIN_MS)
+        page = await context.new_page()
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        return page
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not EXPECTED_IN_CONSOLE.search(message.text):
+            self.complaints.append(message.text)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    expect.set_options(timeout=WITHIN_MS)
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=chromium)
+        yield running
+        await running.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def scene(demo_server: DemoServer, browser: Browser) -> AsyncIterator[Scene]:
+    mark = uuid4().hex[:8]
+    headers = {"Authorization": f"Bearer {demo_server.server_key}"}
+    async with httpx.AsyncClient(base_url=demo_server.url, headers=headers) as app_server:
+        ride = Ride(f"ride_{mark}", f"Ride {mark}")
+        made = Scene(demo_server, app_server, browser, f"pages_{mark}", f"Nadia {mark}", ride)
+        answer = await app_server.put(f"/v1/users/{made.external_id}", json={"name": made.name})
+        assert answer.is_success, answer.text
+        await made.put_ride()
+        yield made
+    for context in made.contexts:
+        await context.close()
+    assert made.complaints == []
+
+
+async def ask_about_the_ride(phone: Page, scene: Scene, text: str) -> None:
+    await phone.get_by_role("button", name=scene.ride.title).click()
+    await write(phone, text)
+
+
+async def write(phone: Page, text: str) -> None:
+    box = phone.get_by_role("textbox", name="Message")
+    await box.fill(text)
+    await box.press("Enter")
+
+
+async def open_thread(desk: Page, scene: Scene) -> None:
+    await desk.get_by_role("navigation", name="Inbox").get_by_role("button", name=scene.name).click()
+    await expect(desk.get_by_role("heading", name=scene.name)).to_be_visible()
+
+
+async def reply(desk: Page, text: str) -> None:
+    box = desk.get_by_role("textbox", name="Reply to the customer")
+    await box.fill(text)
+    await box.press("Enter")
+
+
+def messages(page: Page) -> Locator:
+    return page.get_by_role("log", name="Messages")
+
+
+async def test_a_customer_and_an_agent_talk_about_a_ride_that_changes(scene: Scene) -> None:
+    phone, desk = await scene.phone(), await scene.desk()
+
+    await ask_about_the_ride(phone, scene, "The driver took the long way.")
+    await expect(phone.locator("[data-state=sent]")).to_be_visible()
+
+    await open_thread(desk, scene)
+    await expect(messages(desk).get_by_text("The driver took the long way.")).to_be_visible()
+    panel = desk.get_by_role("complementary", name="Context")
+    await expect(panel.get_by_text(scene.ride.title, exact=True)).to_be_visible()
+    await expect(panel.get_by_text("€34.20")).to_be_visible()
+    await expect(panel.get_by_text("Lindenstraße 8").first).to_be_visible()
+    await expect(phone.locator("[data-state=read]")).to_be_visible()
+
+    await desk.get_by_role("textbox", name="Reply to the customer").press_sequentially("One mom")
+    await expect(messages(phone).get_by_text("is typing")).to_be_attached()
+    await reply(desk, "One moment, I am looking.")
+    await expect(messages(phone).get_by_text("One moment, I am looking.")).to_be_visible()
+
+    await scene.change_ride("completed", "41.80")
+    await expect(panel.locator(".fact.changed", has_text="€41.80")).to_be_visible()
+    await expect(panel.locator(".fact.changed", has_text="Completed")).to_be_visible()
+    await expect(messages(phone).get_by_text(f"{scene.ride.title}: Completed · €41.80")).to_be_visible()
+    await expect(phone.get_by_label("The ride this is about").get_by_text("Completed")).to_be_visible()
+
+    # A read mark is an event too: a page that read "up to the end" would answer its own marks for ever.
+    kinds = [event["kind"] for event in await scene.thread(desk)]
+    assert kinds.count("message") == 2
+    assert 1 <= kinds.count("receipt") <= 2
+
+
+async def test_a_note_stays_among_agents_and_a_solved_conversation_is_rated(scene: Scene) -> None:
+    phone, desk = await scene.phone(), await scene.desk()
+    await ask_about_the_ride(phone, scene, "Could I get a receipt?")
+    await open_thread(desk, scene)
+
+    await desk.get_by_role("button", name="Assign to me").click()
+    await expect(desk.get_by_text("Assigned to you", exact=True)).to_be_visible()
+    await desk.get_by_role("button", name="Note", exact=True).click()
+    note = desk.get_by_role("textbox", name="Note, only for agents")
+    await note.fill("Regular customer, be generous.")
+    await note.press("Enter")
+    await expect(messages(desk).get_by_text("Regular customer, be generous.")).to_be_visible()
+    await desk.get_by_role("button", name="Reply", exact=True).click()
+    await reply(desk, "It is in your mailbox.")
+    await expect(messages(phone).get_by_text("It is in your mailbox.")).to_be_visible()
+    await expect(phone.get_by_text("Regular customer")).to_have_count(0)
+
+    await desk.get_by_role("main").get_by_role("button", name="Resolved").click()
+    await expect(messages(phone).get_by_text("Marked as solved")).to_be_visible()
+    await phone.get_by_role("button", name="5 of 5, Great").click()
+    await expect(messages(phone).get_by_text("You rated this conversation 5 out of 5")).to_be_visible()
+    await expect(messages(desk).get_by_text("rated this 5 out of 5")).to_be_visible()
+
+
+async def test_what_is_written_offline_survives_a_reload_and_arrives_once_in_order(scene: Scene) -> None:
+    phone, desk = await scene.phone(), await scene.desk()
+    await ask_about_the_ride(phone, scene, "First, while there is a network.")
+    await expect(phone.locator("[data-state=sent]")).to_be_visible()
+    await open_thread(desk, scene)
+    arrived = messages(desk).locator("article .body-text")
+
+    await phone.get_by_role("button", name="Back").click()
+    await phone.get_by_role("button", name="Back").click()
+    await phone.get_by_role("button", name="Customer and connection").click()
+    sheet = phone.get_by_role("dialog")
+    await sheet.get_by_role("switch", name="Offline").check()
+    await sheet.get_by_role("button", name="Done").click()
+    await phone.get_by_role("button", name=scene.ride.title).click()
+    for text in ("Second, in a tunnel.", "Third, still in it.", "Fourth."):
+        await write(phone, text)
+    await expect(phone.locator("[data-state=waiting]")).to_have_count(3)
+    await expect(phone.get_by_text("You’re offline.")).to_be_visible()
+    await expect(arrived).to_have_text(["First, while there is a network."])
+
+    # A reload throws everything away that is not on disk; it also ends the switch, so the page connects.
+    await phone.reload()
+    everything = ["First, while there is a network.", "Second, in a tunnel.", "Third, still in it.", "Fourth."]
+    await expect(arrived).to_have_text(everything)
+    await expect(messages(phone).locator("article .body-text")).to_have_text(everything)
+    await expect(phone.locator("[data-state=waiting]")).to_have_count(0)
+
+
+async def test_a_lost_connection_comes_back_by_itself_and_misses_nothing(scene: Scene) -> None:
+    phone, desk = await scene.phone(), await scene.desk()
+    await ask_about_the_ride(phone, scene, "Are you there?")
+    await expect(phone.locator("[data-state=sent]")).to_be_visible()
+    await open_thread(desk, scene)
+
+    await phone.get_by_role("button", name="Back").click()
+    await phone.get_by_role("button", name="Back").click()
+    await phone.get_by_role("button", name="Customer and connection").click()
+    sheet = phone.get_by_role("dialog")
+    await sheet.get_by_role("switch", name="Offline").check()
+    await expect(sheet.get_by_text("Offline", exact=True).last).to_be_visible()
+    await reply(desk, "Yes, here.")
+    await reply(desk, "And still here.")
+    await expect(messages(desk).locator("article .body-text")).to_have_count(3)
+    await sheet.get_by_role("switch", name="Offline").uncheck()
+    await sheet.get_by_role("button", name="Done").click()
+
+    await expect(phone.get_by_label("2 unread").first).to_be_visible()
+    await phone.get_by_role("button", name=scene.ride.title).click()
+    await expect(messages(phone).locator("article .body-text")).to_have_text(
+        ["Are you there?", "Yes, here.", "And still here."]
+    )
+
+
+async def test_a_reply_that_crosses_a_new_message_is_held_until_the_agent_decides(scene: Scene) -> None:
+    phone, desk = await scene.phone(), await scene.desk()
+    await ask_about_the_ride(phone, scene, "Please cancel my ride.")
+    await open_thread(desk, scene)
+    await expect(messages(desk).get_by_text("Please cancel my ride.")).to_be_visible()
+
+    box = desk.get_by_role("textbox", name="Reply to the customer")
+    await box.fill("Done, it is cancelled.")
+    await write(phone, "No, wait, keep it!")
+    await expect(messages(desk).get_by_text("No, wait, keep it!")).to_be_visible()
+    await box.press("Enter")
+
+    warning = desk.get_by_role("alertdialog")
+    await expect(warning.get_by_text("wrote while you were typing")).to_be_visible()
+    await expect(warning.get_by_text("No, wait, keep it!")).to_be_visible()
+    await expect(box).to_have_value("Done, it is cancelled.")
+    await expect(messages(phone).get_by_text("Done, it is cancelled.")).to_have_count(0)
+
+    await warning.get_by_role("button", name="Keep editing").click()
+    await reply(desk, "Fine, it stays.")
+    await expect(messages(phone).locator("article .body-text")).to_have_text(
+        ["Please cancel my ride.", "No, wait, keep it!", "Fine, it stays."]
+    )
+
+
+async def test_what_people_write_is_shown_as_text_never_as_markup(scene: Scene) -> None:
+    phone, desk = await scene.phone(), await scene.desk()
+    markup = '<img src="x" onerror="document.title=1"><b>bold</b> &amp; 👩🏽‍✈️ שלום'
+    await ask_about_the_ride(phone, scene, markup)
+    await open_thread(desk, scene)
+    for page in (phone, desk):
+        await expect(messages(page).get_by_text(markup)).to_be_visible()
+        await expect(messages(page).locator("img, b")).to_have_count(0)
+
+
+async def test_a_wrong_password_is_said_and_the_form_stays(scene: Scene) -> None:
+    page = await scene.desk()
+    await page.get_by_role("button", name="Sign out").click()
+    await page.get_by_label("E-mail").fill(scene.server.agent["email"])
+    await page.get_by_label("Password").fill("not the password")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_have_text("That e-mail and password do not match.")
+    await expect(page.get_by_label("E-mail")).to_have_value(scene.server.agent["email"])

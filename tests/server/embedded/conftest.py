@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -11,26 +10,16 @@ import pytest
 
 from server.embedded.postgres import EmbeddedPostgres
 from tests.server.embedded.runner import Runner, code_for, users
+from tests.support.postgres import memory_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-MEMORY = Path("/dev/shm")
-
-
-def fast_place() -> Path | None:
-    """Memory where there is plenty: these tests kill processes, not machines, and a disk others use makes them slow."""
-    if not os.access(MEMORY, os.W_OK):
-        return None
-    status = os.statvfs(MEMORY)
-    return MEMORY if status.f_bavail * status.f_frsize > 2**30 else None
-
-
 @pytest.fixture(scope="session")
 def open_place() -> Iterator[Path]:
     """A temporary directory that every user can enter; pytest's own are closed to others."""
-    place = Path(tempfile.mkdtemp(prefix="deskbell-embedded-", dir=fast_place()))
+    place = Path(tempfile.mkdtemp(prefix="deskbell-embedded-", dir=memory_place()))
     place.chmod(0o755)
     try:
         yield place
@@ -40,8 +29,7 @@ def open_place() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def code() -> Iterator[dict[str, Path]]:
-    # Not in memory: that may be mounted so that programs in it cannot be run.
-    place = Path(tempfile.mkdtemp(prefix="deskbell-embedded-code-"))
+    place = Path(tempfile.mkdtemp(prefix="deskbell-embedded-code-", dir=memory_place()))
     place.chmod(0o755)
     try:
         yield {name: code_for(name, place / name) for name in users()}

@@ -14,6 +14,7 @@ from server.embedded import binaries as module
 from server.embedded.account import Account, choose_account
 from server.embedded.binaries import Binaries, all_binaries, find_binaries, readable_for
 from server.embedded.errors import EXIT_NO_BINARIES, EXIT_UNREACHABLE, EmbeddedError
+from tests.support.postgres import memory_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ def program(directory: Path, version: str) -> Path:
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="deskbell-binaries-"))
+    directory = Path(tempfile.mkdtemp(prefix="deskbell-binaries-", dir=memory_place()))
     directory.chmod(0o755)
     yield directory
     shutil.rmtree(directory)
@@ -92,7 +93,7 @@ def test_what_can_be_read_stays_where_it_is(tmp_path: Path) -> None:
 def test_a_wheel_in_a_closed_home_is_copied_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, open_directory: Path
 ) -> None:
-    closed = tmp_path / "home"
+    closed = open_directory / "home"
     closed.mkdir(mode=0o700)
     wheel = find_binaries()
     folders = tuple(closed / folder.name for folder in wheel.folders)

@@ -35,6 +35,8 @@ def test_imports_point_down() -> None:
         pytest.param("push/planted.py", "import server.clock", id="push-knows-server"),
         pytest.param("server/planted.py", "", id="a-module-without-a-layer"),
         pytest.param("server/gateway/planted.py", "import server.workers", id="neighbours"),
+        pytest.param("server/workers/planted.py", "import push.fcm", id="an-adapter-named-outside-the-wiring"),
+        pytest.param("admin_api/planted.py", "import sdk_protocol.frames", id="frames-in-the-http-api"),
     ],
 )
 def test_a_planted_wrong_import_is_found(tmp_path: Path, module: str, source: str) -> None:

@@ -30,8 +30,7 @@ def components(ref_template: str) -> dict[str, Any]:
         # Tagged: exactly one can match, which is what `oneOf` says and `anyOf` does not.
         named[name] = {"description": description, "oneOf": union["anyOf"], "discriminator": union["discriminator"]}
     for content in named.values():
-        if "description" in content:
-            content["description"] = cleandoc(content["description"])
+        content["description"] = cleandoc(content["description"])
     return dict(sorted(named.items()))
 
 

@@ -61,10 +61,18 @@ class Device:
             self.usn = self._offered = frame["usn"]
         elif kind == "event":
             await self._apply(frame)
+        elif kind in ("ok", "error"):
+            self.answered(frame)
         elif kind == "synced" and self.usn is not None:
             if frame["usn"] > self.usn:
                 self.faults.append(f"synced says usn {frame['usn']}, offered was only {self.usn}")
             await self._ack()
+
+    def answered(self, answer: Frame) -> None:
+        """Called with every ``ok`` and ``error`` as it comes; nothing to do for a device that awaits its answers."""
+
+    def applied(self, event: Frame) -> None:
+        """Called with every event once it stands in ``log``."""
 
     async def _apply(self, event: Frame) -> None:
         usn = event["usn"]
@@ -76,6 +84,7 @@ class Device:
         if self.usn is None or usn > self.usn:
             self.usn = usn
             self.log.append(event)
+            self.applied(event)
         if self.usn - self._acked >= ACK_EVERY:
             await self._ack()
 

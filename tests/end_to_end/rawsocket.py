@@ -280,7 +280,7 @@ async def say_hello(
 
 
 async def hello(url: str, token: str, *, codec: Codec = JSON, device: str | None = None) -> tuple[RawSocket, Frame]:
-    """Connect to ``/v1/chat``, say hello and wait for ``synced``; returns socket and ``welcome``. Raises like :func:`say_hello`."""
+    """Connect to ``/v1/chat``, say hello, wait for ``synced``; raises like :func:`say_hello`."""
     socket = await RawSocket.open(url, "/v1/chat", codec)
     welcome = await say_hello(socket, token, device=device)
     await socket.wait_for(lambda frame: frame["t"] == "synced", "synced")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from server.domain.bounds import check_open
 from server.domain.errors import BadRequest
 from server.domain.events import Author, AuthorType
 
@@ -61,4 +62,5 @@ def merge_properties(known: dict[str, Any], given: dict[str, Any]) -> dict[str, 
     merged = {key: value for key, value in (known | given).items() if value is not None}
     if len(merged) > MAX_PROPERTIES:
         raise BadRequest(f"A user has at most {MAX_PROPERTIES} properties.", field="properties")
+    check_open(merged, "properties")
     return merged

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
+from server.domain.bounds import check_open, check_time
 from server.domain.errors import BadRequest, DomainError, TooLarge
 from server.domain.ids import user_id_of
 from server.domain.intents import PutTransaction
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from server.storage.writer import Writer
 
 MAX_BATCH = 1000
-MAX_ATTRIBUTES_BYTES = 32 * 1024
 CHUNK = 100
 """Transactions handed to the writer at a time, so that a large batch does not hold up messages."""
 
@@ -85,22 +82,5 @@ def check_transaction(transaction: Transaction) -> None:
         value = getattr(transaction, field)
         if value is not None and "\x00" in value:
             raise BadRequest("Text must not contain the character U+0000.", field=field)
-    _check_value(transaction.attributes)
-    if len(msgspec.json.encode(transaction.attributes)) > MAX_ATTRIBUTES_BYTES:
-        raise TooLarge(f"`attributes` are larger than {MAX_ATTRIBUTES_BYTES // 1024} KiB.", field="attributes")
-
-
-def _check_value(value: Any, depth: int = 0) -> None:
-    if depth > 20:
-        raise BadRequest("`attributes` are nested too deeply.", field="attributes")
-    if isinstance(value, str) and "\x00" in value:
-        raise BadRequest("Text must not contain the character U+0000.", field="attributes")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BadRequest("Numbers must be finite.", field="attributes")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_value(key, depth + 1)
-            _check_value(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_value(inner, depth + 1)
+    check_time(transaction.occurred_at, "occurred_at")
+    check_open(transaction.attributes, "attributes")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from server.bus.interface import Touched
+from server.domain.bounds import check_time
 from server.domain.conversation import Status, check_tags
 from server.domain.errors import BadRequest, NotFound
 from server.domain.intents import Assign, SetStatus, SetTags
@@ -115,6 +116,7 @@ class Conversations:
         self, agent: Agent, conversation_id: UUID, status: str, snoozed_until: datetime | None = None
     ) -> Numbered:
         place = await self.locate(agent, conversation_id)
+        check_time(snoozed_until, "snoozed_until")
         try:
             wanted = Status(status)
         except ValueError:

@@ -16,7 +16,7 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from server.domain.errors import Unauthorized
+from server.domain.errors import BadRequest, Unauthorized
 from server.domain.identity import Claims, check_claims
 from server.storage import apps
 
@@ -65,10 +65,10 @@ class Identity:
         return check_claims(decoded.claims, app_id, self._clock.now())
 
     async def issue(self, app_id: UUID, external_id: str, lifetime: timedelta = DEFAULT_LIFETIME) -> tuple[str, Any]:
-        """A token for a user, and when it expires. Raises Unauthorized if the app has no HS256 key to sign with."""
+        """A token for a user, and when it expires. Raises BadRequest if the app has no HS256 key to sign with."""
         keys = [key for key in await apps.list_keys(self._database, app_id) if key.alg == "HS256"]
         if not keys:
-            raise Unauthorized("This app has no HS256 key of which we hold the secret; sign tokens on your server.")
+            raise BadRequest("This app has no HS256 key of which we hold the secret; sign tokens on your server.")
         now = self._clock.now().replace(microsecond=0)
         claims = {
             "sub": external_id,

@@ -151,6 +151,13 @@ class Messaging:
             raise NotFound("There is no such conversation.", field="conversation")
         return events[-limit:], len(events) > limit
 
+    async def event(self, place: Place, seq: int) -> Event:
+        """One event of a conversation: what an earlier request with the same id had written."""
+        found = await log.find(self._database, place.app_id, place.user_id, place.conversation_id, seq)
+        if found is None:
+            raise NotFound("There is no such event.", field="seq")
+        return found
+
     async def typing(self, place: Place, author: Author, on: bool) -> None:
         """Tell those who look at the conversation; a hint, no more. Raises NotFound if it is not the user's."""
         if await self._directory.find(place.conversation_id) != place:

@@ -10,16 +10,18 @@ from server.bus.interface import LoggedOut, Replaced, user_channel
 from server.domain.errors import BadRequest, NotFound
 from server.domain.ids import user_id_of
 from server.domain.people import EndUser, check_external_id, merge_properties
-from server.storage import log, people
+from server.storage import log, people, transactions
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     from server.bus.interface import Bus
     from server.clock import Clock
+    from server.domain.events import Event
     from server.domain.identity import Claims
     from server.domain.people import DeviceInfo
+    from server.domain.transaction import Transaction
     from server.storage.database import Database
 
 EXPORT_PAGE = 500
@@ -33,6 +35,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     phone: str | None | msgspec.UnsetType = msgspec.UNSET
     locale: str | None | msgspec.UnsetType = msgspec.UNSET
     properties: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Export(msgspec.Struct, frozen=True):
+    """`transactions` newest first; `events` by `usn`, so without private notes."""
+
+    user: EndUser
+    transactions: list[Transaction]
+    events: list[Event]
+    exported_at: datetime
 
 
 class People:
@@ -113,26 +124,20 @@ class People:
         hint = LoggedOut(app_id, user.user_id, user.auth_gen + 1)
         self._bus.publish([(user_channel(app_id, user.user_id), hint)])
 
-    async def export(self, app_id: UUID, external_id: str) -> dict[str, Any]:
-        """Everything the user's log holds that the user may see, and what is known of the user."""
+    async def export(self, app_id: UUID, external_id: str) -> Export:
+        """Everything we hold of a user that the user may see."""
         user = await self.find(app_id, external_id)
-        events: list[dict[str, Any]] = []
-        usn = 0
-        while page := await log.after_usn(self._database, app_id, user.user_id, usn, EXPORT_PAGE):
-            events += [
-                {
-                    "usn": event.usn,
-                    "conversation": event.conversation_id,
-                    "seq": event.seq,
-                    "kind": event.kind,
-                    "at": event.at,
-                    "author": event.author,
-                    "body": msgspec.Raw(event.body),
-                }
-                for event in page
-            ]
-            usn = page[-1].usn or usn
-        return {"user": user, "events": events, "exported_at": self._clock.now()}
+        events: list[Event] = []
+        while page := await log.after_usn(
+            self._database, app_id, user.user_id, (events[-1].usn or 0) if events else 0, EXPORT_PAGE
+        ):
+            events += page
+        known: list[tuple[datetime, Transaction]] = []
+        while part := await transactions.list_newest(
+            self._database, app_id, user.user_id, EXPORT_PAGE, (known[-1][0], known[-1][1].id) if known else None
+        ):
+            known += part
+        return Export(user, [transaction for _, transaction in known], events, self._clock.now())
 
     async def register_push_token(
         self, app_id: UUID, user_id: UUID, device_id: UUID, provider: str, token: str | None

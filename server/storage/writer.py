@@ -39,6 +39,8 @@ BATCH = 150
 MOST_WAITING = 20_000
 PATIENCE_S = 7.0
 RETRY_PAUSE_S = 0.1
+CONTENTION = (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+MOST_CONTENDED = 5
 
 
 class Waiting:
@@ -155,6 +157,7 @@ class Writer:
 
     async def _write(self, intents: list[AnyIntent]) -> list[Outcome]:
         deadline = self._clock.monotonic() + PATIENCE_S
+        contended = 0
         while True:
             try:
                 async with self._database.transaction() as session:
@@ -163,11 +166,11 @@ class Writer:
                 if self._clock.monotonic() >= deadline:
                     return [lost] * len(intents)
                 await self._clock.sleep(RETRY_PAUSE_S)
-            except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
-                # Another node opened the same conversation id at the same moment; the second look sees it.
-                if self._clock.monotonic() >= deadline:
-                    raise
-            except asyncpg.PostgresError:
+            except asyncpg.PostgresError as error:
+                # Another node opened the same conversation id at the same moment: the second look sees it.
+                if isinstance(error, CONTENTION) and contended < MOST_CONTENDED:
+                    contended += 1
+                    continue
                 # One of them cannot be written as it is; find it by writing each alone.
                 if len(intents) == 1:
                     raise

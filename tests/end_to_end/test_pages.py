@@ -6,6 +6,8 @@ breaks its content security policy fails its test, whatever else it did.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ from playwright.async_api import async_playwright, expect
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
+    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, WebSocketRoute
 
     from tests.support.demo import DemoServer
 
@@ -255,6 +257,57 @@ async def test_what_is_written_offline_survives_a_reload_and_arrives_once_in_ord
     await expect(arrived).to_have_text(everything)
     await expect(messages(phone).locator("article .body-text")).to_have_text(everything)
     await expect(phone.locator("[data-state=waiting]")).to_have_count(0)
+
+
+async def test_a_message_whose_answer_got_lost_is_sent_again_and_stands_there_once(scene: Scene) -> None:
+    phone, desk = await scene.phone(), await scene.desk()
+    await ask_about_the_ride(phone, scene, "Hello?")
+    await open_thread(desk, scene)
+    lost = asyncio.Event()
+    sent: list[str] = []
+    deaf: list[WebSocketRoute] = []
+
+    def lose_answers(route: WebSocketRoute) -> None:
+        """A network that takes the message to the server and nothing back, once."""
+        server = route.connect_to_server()
+
+        def from_page(data: str | bytes) -> None:
+            frame = json.loads(data)
+            if frame["t"] == "send":
+                if not sent:
+                    deaf.append(route)
+                sent.append(frame["id"])
+            server.send(data)
+
+        def from_server(data: str | bytes) -> None:
+            if route in deaf:
+                lost.set()
+            else:
+                route.send(data)
+
+        route.on_message(from_page)
+        server.on_message(from_server)
+
+    await phone.route_web_socket(re.compile("/v1/chat"), lose_answers)
+    await phone.reload()
+    await expect(messages(phone).get_by_text("Hello?", exact=True)).to_be_visible()
+    await write(phone, "The one in question.")
+    await asyncio.wait_for(lost.wait(), WITHIN_MS / 1000)
+    await expect(messages(desk).get_by_text("The one in question.", exact=True)).to_be_visible()
+    await expect(phone.locator("[data-state=waiting]")).to_be_visible()
+
+    await phone.reload()
+    await expect(phone.locator("[data-state=waiting]")).to_have_count(0)
+    for page in (phone, desk):
+        await expect(messages(page).locator("article .body-text")).to_have_text(["Hello?", "The one in question."])
+    assert sent == [sent[0]] * 2
+
+    # It has left the outbox: what is written after the next start goes alone.
+    await phone.reload()
+    await expect(messages(phone).locator("article .body-text")).to_have_count(2)
+    await write(phone, "The last.")
+    await expect(messages(desk).get_by_text("The last.", exact=True)).to_be_visible()
+    assert len(sent) == 3
 
 
 async def test_a_lost_connection_comes_back_by_itself_and_misses_nothing(scene: Scene) -> None:

@@ -52,6 +52,7 @@ export async function signOut() {
 function enter(me) {
   agent.value = me.agent;
   apps.value = me.apps;
+  cursors.value = {};
   phase.value = "ready";
   if (me.apps.length > 0) desk.start(me.apps[0].id);
   setFilter(filter.peek());

@@ -23,11 +23,18 @@ function snoozes() {
 /** @param {{ current: import("./open_thread.js").Thread, status: string }} properties */
 function Statuses({ current, status }) {
   const menu = useRef(/** @type {HTMLDetailsElement | null} */ (null));
+  const close = () => menu.current?.removeAttribute("open");
   const set = (/** @type {string} */ next, /** @type {string} */ until = "") => perform(current, () => api.setStatus(current.id, next, until || undefined));
   return html`<div class="statuses" role="group" aria-label="Status">
     ${STATUSES.map((one) =>
       one === "snoozed"
-        ? html`<details key=${one} class="menu" ref=${menu}>
+        ? html`<details
+            key=${one}
+            class="menu"
+            ref=${menu}
+            onFocusOut=${(/** @type {FocusEvent} */ event) => event.relatedTarget instanceof Node && !menu.current?.contains(event.relatedTarget) && close()}
+            onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Escape" && close()}
+          >
             <summary class=${status === one ? "on" : ""} aria-label="Snooze">${status === one ? "Snoozed" : "Snooze"}</summary>
             <div class="menu-list">
               ${snoozes().map(
@@ -35,7 +42,7 @@ function Statuses({ current, status }) {
                   key=${text}
                   type="button"
                   onClick=${() => {
-                    menu.current?.removeAttribute("open");
+                    close();
                     set("snoozed", until.toISOString());
                   }}
                 >

@@ -67,7 +67,7 @@ export function Chat({ view }) {
   }
 
   return html`<div class="app chat">
-    <${Header} name=${agentName(conversation)} typing=${typing} online=${current.model.agentsOnline} />
+    <${Header} name=${agentName(conversation)} typing=${typing} online=${current.connection.live && current.model.agentsOnline} />
     <${ConnectionBanner} />
     ${ride && html`<${RideCard} ride=${ride} />`}
     <div class="scroll thread" ref=${scroller} onScroll=${onScroll} role="log" aria-live="off" aria-label="Messages" tabindex="0">

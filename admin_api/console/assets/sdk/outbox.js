@@ -35,11 +35,13 @@ export class Outbox {
    * @param {import("./store.js").Store} store
    * @param {import("./connection.js").Connection} connection
    * @param {() => void} changed
+   * @param {(usn: number) => boolean} passed whether the stream of this device is past `usn`
    */
-  constructor(store, connection, changed) {
+  constructor(store, connection, changed, passed) {
     this.store = store;
     this.connection = connection;
     this.changed = changed;
+    this.passed = passed;
   }
 
   /** @param {Entry[]} rows as loaded from the store */
@@ -90,8 +92,13 @@ export class Outbox {
   async #send(entry) {
     entry.state = "sending";
     try {
-      await this.connection.request(this.#frame(entry));
+      const answer = await this.connection.request(this.#frame(entry));
       entry.state = "accepted";
+      // The repeat of a message whose event lies before the snapshot this device began with: it will not be offered again.
+      if (answer.usn !== undefined && this.passed(answer.usn)) {
+        this.take(entry.id);
+        await this.store.write({ remove: { outbox: [entry.id] } });
+      }
     } catch (error) {
       const refused = /** @type {import("./connection.js").Refused} */ (error);
       if (refused.retry || PASSING.has(refused.code)) {

@@ -56,7 +56,8 @@ export class UserClient {
       received: (frame) => this.#received(frame),
       changed: () => this.#connectionChanged(),
     });
-    this.outbox = new Outbox(store, this.connection, () => this.#announce());
+    const passed = (/** @type {number} */ usn) => (this.model.cursor?.usn ?? 0) >= usn;
+    this.outbox = new Outbox(store, this.connection, () => this.#announce(), passed);
     document.addEventListener("visibilitychange", () => this.connection.send({ t: "foreground", on: isVisible() }));
   }
 

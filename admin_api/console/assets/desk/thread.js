@@ -53,6 +53,7 @@ export function ThreadView({ current }) {
   const { scroller, onScroll } = useEnd(current, rows.length + typing.length);
   const newer = new Set(current.collision?.newer.map((event) => event.seq));
   const states = new Map(current.outgoing.map((one) => [one.event.id, one]));
+  const seen = rows.findLast((row) => row.row === "message" && row.event.kind === "message" && row.event.author.type === "agent" && row.event.seq <= (summary?.user_read_seq ?? 0));
   const earlier = (current.events[0]?.seq ?? 1) > 1;
 
   return html`<main class="thread-pane">
@@ -63,7 +64,7 @@ export function ThreadView({ current }) {
       ${rows.map((row) => {
         if (row.row === "day") return html`<p key=${row.key} class="day-line"><span>${row.text}</span></p>`;
         if (row.row === "line") return html`<p key=${row.key} class=${row.event.kind === "transaction.updated" ? "system-line update" : "system-line"}>${row.text} <time datetime=${row.at}>${clock(row.at)}</time></p>`;
-        return html`<${Message} key=${row.key} row=${row} current=${current} outgoing=${states.get(row.event.id)} newer=${newer.has(row.event.seq)} readUpTo=${summary?.user_read_seq ?? 0} />`;
+        return html`<${Message} key=${row.key} row=${row} current=${current} outgoing=${states.get(row.event.id)} newer=${newer.has(row.event.seq)} seen=${row === seen} />`;
       })}
       ${typing.length > 0 && html`<p class="typing-line">${typing[0].name} is typing<span class="dots" aria-hidden="true">…</span></p>`}
     </div>
@@ -72,8 +73,8 @@ export function ThreadView({ current }) {
   </main>`;
 }
 
-/** @param {{ row: any, current: Thread, outgoing: Outgoing | undefined, newer: boolean, readUpTo: number }} properties */
-function Message({ row, current, outgoing, newer, readUpTo }) {
+/** @param {{ row: any, current: Thread, outgoing: Outgoing | undefined, newer: boolean, seen: boolean }} properties */
+function Message({ row, current, outgoing, newer, seen }) {
   const { event, first, last } = row;
   const theirs = event.author.type === "user";
   const note = event.kind === "note";
@@ -89,7 +90,7 @@ function Message({ row, current, outgoing, newer, readUpTo }) {
       <button type="button" onClick=${() => write(current, event.kind, event.body.text, { id: event.id })}>Try again</button>
       <button type="button" onClick=${() => discard(current, event.id)}>Remove</button>
     </p>`}
-    ${last && !theirs && !note && !outgoing && readUpTo >= event.seq && html`<p class="message-meta"><${Icon} name="checks" size=${14} />Seen by the customer</p>`}
+    ${seen && html`<p class="message-meta"><${Icon} name="checks" size=${14} />Seen by the customer</p>`}
   </article>`;
 }
 

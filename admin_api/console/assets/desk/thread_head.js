@@ -12,12 +12,10 @@ import { agent, api } from "./station.js";
 function snoozes() {
   const now = new Date();
   const morning = (/** @type {number} */ days) => new Date(now.getFullYear(), now.getMonth(), now.getDate() + days, 9);
-  const monday = ((8 - now.getDay()) % 7) || 7;
-  return [
-    ["For an hour", new Date(now.getTime() + 3_600_000)],
-    ["Until tomorrow", morning(1)],
-    ["Until next week", morning(monday)],
-  ];
+  const toMonday = (8 - now.getDay()) % 7 || 7;
+  /** @type {[string, Date][]} */
+  const times = [["For an hour", new Date(now.getTime() + 3_600_000)], ["Until tomorrow", morning(1)]];
+  return toMonday > 1 ? [...times, ["Until next week", morning(toMonday)]] : times;
 }
 
 /** @param {{ current: import("./open_thread.js").Thread, status: string }} properties */

@@ -26,7 +26,7 @@ export function Bubble({ row, summary, lastMine }) {
   return html`<article class=${classes.filter(Boolean).join(" ")} data-kind=${event.body.kind}>
     <span class="hidden">${mine ? "You" : (event.author.name ?? "Support")}, ${clock(event.at)}:</span>
     ${!mine && first && html`<span class="message-author" aria-hidden="true">${event.author.name ?? "Support"}</span>`}
-    <div class="bubble" data-pressed=${choice}><${MessageBody} body=${event.body} press=${mine || choice ? null : press} /></div>
+    <div class="bubble"><${MessageBody} body=${event.body} press=${mine || choice ? null : press} chosen=${choice} /></div>
     ${entry?.state === "failed"
       ? html`<${Failed} entry=${entry} />`
       : (last || lastMine || entry) && html`<p class="message-meta">${last && html`<time datetime=${event.at}>${clock(event.at)}</time>`}${mine && (lastMine || entry) && html`<${State} event=${event} entry=${entry} summary=${summary} />`}</p>`}

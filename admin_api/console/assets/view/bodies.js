@@ -17,20 +17,21 @@ function size(bytes) {
  * @param {object} properties
  * @param {Body} properties.body
  * @param {((id: string, text?: string) => void) | null} [properties.press] answers a button or a choice; null where nothing can be pressed
+ * @param {string} [properties.chosen] the button that was pressed
  */
-export function MessageBody({ body, press = null }) {
+export function MessageBody({ body, press = null, chosen = "" }) {
   switch (body.kind) {
     case "text":
       return html`<p class="body-text">${body.text}</p>`;
     case "card":
-      return html`<${Card} body=${body} press=${press} />`;
+      return html`<${Card} body=${body} press=${press} chosen=${chosen} />`;
     case "choices":
       return html`<div class="body-choices">
         <p class="body-text">${body.text}</p>
         <div class="choices">
           ${(body.options ?? []).map(
             (/** @type {any} */ option) =>
-              html`<button key=${option.id} class="choice" type="button" disabled=${!press} onClick=${() => press?.(option.id, option.label)}>${option.label}</button>`,
+              html`<button key=${option.id} class=${option.id === chosen ? "choice chosen" : "choice"} type="button" disabled=${!press} onClick=${() => press?.(option.id, option.label)}>${option.label}</button>`,
           )}
         </div>
       </div>`;
@@ -48,8 +49,8 @@ export function MessageBody({ body, press = null }) {
   }
 }
 
-/** @param {{ body: Body, press: ((id: string, text?: string) => void) | null }} properties */
-function Card({ body, press }) {
+/** @param {{ body: Body, press: ((id: string, text?: string) => void) | null, chosen: string }} properties */
+function Card({ body, press, chosen }) {
   const image = imageUrl(body.image_url);
   return html`<div class="body-card">
     ${image && html`<img src=${image} alt="" loading="lazy" />`}
@@ -59,7 +60,7 @@ function Card({ body, press }) {
       ${(body.buttons ?? []).map((/** @type {any} */ button) => {
         const url = safeUrl(button.url);
         if (url) return html`<a key=${button.id} class="choice" href=${url} target="_blank" rel="noopener noreferrer">${button.label}</a>`;
-        return html`<button key=${button.id} class="choice" type="button" disabled=${!press} onClick=${() => press?.(button.id)}>${button.label}</button>`;
+        return html`<button key=${button.id} class=${button.id === chosen ? "choice chosen" : "choice"} type="button" disabled=${!press} onClick=${() => press?.(button.id)}>${button.label}</button>`;
       })}
     </div>
   </div>`;

@@ -110,7 +110,8 @@ class NetworkConfig(Section, frozen=True, kw_only=True):
 
 
 class LimitsConfig(Section, frozen=True, kw_only=True):
-    """Bytes unless the name ends in `_s` (seconds) or `_events`. Defaults are protocol.md's ("Transport", S6)."""
+    """Bytes unless the name ends in `_events`. Defaults are protocol.md's ("Transport", S6). `frame_bytes` and
+    `text_bytes` are the protocol's own: told to clients from here, but no operator can change them."""
 
     rate_limit_sends: RateLimit | None = RateLimit(600, 10)
     frame_bytes: int = 64 * 1024
@@ -119,15 +120,12 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
     batch_bytes: int = 8 * 1024 * 1024
     window_events: int = 64
     window_bytes: int = 256 * 1024
-    hello_s: float = 10.0
-    stalled_s: float = 60.0
 
 
 class SocketsConfig(Section, frozen=True, kw_only=True):
     """Seconds (protocol.md, "Keeping alive, draining" and S5)."""
 
     ping_interval_s: float = 25.0
-    pong_timeout_s: float = 10.0
     drain_s: float = 10.0
     sweep_s: float = 1.5
 
@@ -189,7 +187,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DATA_DIR", "database.data_dir", folder, "folder of the embedded PostgreSQL and keys"),
     Variable("DATABASE_MIN_CONNECTIONS", "database.min_connections", whole(1, 1000), "connections kept open"),
     Variable("DATABASE_MAX_CONNECTIONS", "database.max_connections", whole(2, 1000), "most connections of a process"),
-    Variable("REDIS_URL", "redis.url", url_of("redis", "rediss", "unix"), "bus between nodes; none: in-process", True),
+    Variable("REDIS_URL", "redis.url", url_of("redis", "rediss", "unix"), "bus between nodes (not in this version yet)", True),
     Variable("HOST", "http.host", str, "address to listen on"),
     Variable("PORT", "http.port", whole(0, 65535), "port of all doors; 0 takes a free one"),
     Variable("GATEWAY_PORT", "http.gateway_port", whole(0, 65535), "port of the sockets; none: the same"),
@@ -202,16 +200,11 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PUSH_PREVIEW", "push.preview", switch, "message text in notifications"),
     Variable("ALLOW_PRIVATE_TARGETS", "network.allow_private_targets", networks, "networks webhooks may reach"),
     Variable("RATE_LIMIT_SENDS", "limits.rate_limit_sends", rate, "messages of one user: burst/seconds, or off"),
-    Variable("MAX_FRAME_BYTES", "limits.frame_bytes", _BYTES, "largest frame of a client"),
-    Variable("MAX_TEXT_BYTES", "limits.text_bytes", _BYTES, "longest text of a message, UTF-8"),
     Variable("MAX_BODY_BYTES", "limits.body_bytes", _BYTES, "largest request body"),
     Variable("MAX_BATCH_BYTES", "limits.batch_bytes", _BYTES, "largest body of a :batch request"),
     Variable("WINDOW_EVENTS", "limits.window_events", whole(1, 10_000), "events offered and not acknowledged"),
     Variable("WINDOW_BYTES", "limits.window_bytes", _BYTES, "bytes offered and not acknowledged"),
-    Variable("HELLO_SECONDS", "limits.hello_s", seconds(0.05, 600), "time to the first frame"),
-    Variable("STALLED_SECONDS", "limits.stalled_s", seconds(0.05, 3600), "time without progress of a slow reader"),
     Variable("PING_SECONDS", "sockets.ping_interval_s", seconds(0.05, 3600), "between pings"),
-    Variable("PONG_SECONDS", "sockets.pong_timeout_s", seconds(0.05, 600), "time to answer a ping"),
     Variable("DRAIN_SECONDS", "sockets.drain_s", seconds(0, 600), "over which sockets leave at shutdown"),
     Variable("SWEEP_SECONDS", "sockets.sweep_s", seconds(0.05, 60), "between sweeps for lost wake-ups"),
     Variable("LOG_LEVEL", "logging.level", one_of("debug", "info", "warning", "error"), "least level written"),
@@ -258,7 +251,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 sections[section][field] = _parse(variable, *found)
         sections["database"].setdefault("data_dir", _default_data_dir(environ))
         built = {name: section(**sections[name]) for name, section in SECTIONS.items()}
-        config = cls(**cast("Any", built), warnings=tuple(_unknown_variables(environ)))
+        config = cls(**cast("Any", built), warnings=tuple(_warnings(environ, sections)))
         _check_together(config)
         return config
 
@@ -337,6 +330,12 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
             yield f"{name} is not a variable of Deskbell and is ignored{_near(name, known)}"
 
 
+def _warnings(environ: Mapping[str, str], sections: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
+    yield from _unknown_variables(environ)
+    if "url" in sections["redis"]:
+        yield "DESKBELL_REDIS_URL is set, but this version has no bus between nodes yet: run a single node"
+
+
 def _near(name: str, known: set[str]) -> str:
     matches = difflib.get_close_matches(name, known, n=2, cutoff=0.75)
     return f"; did you mean {' or '.join(matches)}?" if matches else ""
@@ -351,9 +350,4 @@ def _check_together(config: Config) -> None:
         raise ConfigError(
             f"DESKBELL_DATABASE_MIN_CONNECTIONS: {config.database.min_connections} is more than "
             f"DESKBELL_DATABASE_MAX_CONNECTIONS ({config.database.max_connections}): lower one or raise the other"
-        )
-    if config.limits.text_bytes > config.limits.frame_bytes:
-        raise ConfigError(
-            f"DESKBELL_MAX_TEXT_BYTES: {config.limits.text_bytes} would not fit into a frame: raise "
-            f"DESKBELL_MAX_FRAME_BYTES ({config.limits.frame_bytes}) too"
         )

@@ -1,0 +1,102 @@
+"""Examples for `openapi.json`, one story throughout: Blanca left her umbrella in a ride. A test holds each against its
+schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+APP_ID = "0198c5a2-6c3e-7b1a-9d40-3f1f5f0c7a11"
+USER_ID = "5b0f5c6e-3f0a-5c59-8f0e-6f4f6a2d9f10"
+AGENT_ID = "0198c5a2-7d10-7e4c-8a51-0c2f5d1e9b22"
+CONVERSATION_ID = "0198c5b0-11aa-7f00-8c11-5a6b7c8d9e01"
+MESSAGE_ID = "0198c5b0-22bb-7f00-8c11-5a6b7c8d9e02"
+AT = "2026-03-01T08:45:12.120Z"
+LATER = "2026-03-01T08:46:40.318Z"
+
+AGENT: dict[str, Any] = {"type": "agent", "id": AGENT_ID, "name": "Noor"}
+TEXT = {"kind": "text", "text": "We found it. Black, with a duck handle?"}
+RIDE_FACTS: dict[str, Any] = {
+    "version": 3,
+    "kind": "ride",
+    "status": "completed",
+    "title": "Ride to the harbour",
+    "amount": {"value": "12.50", "currency": "EUR"},
+    "occurred_at": "2026-03-01T08:30:00Z",
+    "attributes": {"driver": "Ada", "plate": "KS-100"},
+}
+RIDE: dict[str, Any] = {"id": "ride-17"} | RIDE_FACTS | {"occurred_at": "2026-03-01T08:30:00.000Z"}
+EVENT: dict[str, Any] = {
+    "conversation": CONVERSATION_ID,
+    "seq": 3,
+    "kind": "message",
+    "at": LATER,
+    "author": AGENT,
+    "id": MESSAGE_ID,
+    "body": TEXT,
+}
+SUMMARY: dict[str, Any] = {
+    "id": CONVERSATION_ID,
+    "topic": "lost_item",
+    "status": "open",
+    "seq": 3,
+    "rev": 3,
+    "user_read_seq": 0,
+    "agent_read_seq": 2,
+    "unread": 0,
+    "assignee": {"id": AGENT_ID, "name": "Noor"},
+    "last_message": {"seq": 3, "author": {"type": "agent"}, "at": LATER, "kind": "text", "text": TEXT["text"]},
+    "opened_at": AT,
+    "app": APP_ID,
+    "user": {"id": USER_ID, "external_id": "blanca", "name": "Blanca Box"},
+    "tags": ["umbrella"],
+    "headline": "Ride to the harbour · completed",
+}
+USER: dict[str, Any] = {
+    "id": USER_ID,
+    "external_id": "blanca",
+    "name": "Blanca Box",
+    "email": "blanca@example.org",
+    "phone": None,
+    "locale": "en",
+    "properties": {"tier": "gold"},
+    "created_at": AT,
+    "updated_at": AT,
+}
+EXPORT: dict[str, Any] = {
+    "user": USER,
+    "transactions": [RIDE],
+    "events": [EVENT | {"usn": 3}],
+    "exported_at": LATER,
+}
+TOKEN: dict[str, Any] = {"token": "eyJhbGciOiJIUzI1NiIsImtpZCI6ImsxIn0.e30.c2ln", "expires_at": LATER}
+DETAIL: dict[str, Any] = {
+    "conversation": SUMMARY,
+    "user": USER,
+    "context": {"transaction": RIDE, "recent": [RIDE], "frozen_at": AT},
+    "transactions": [RIDE],
+    "others": [],
+}
+ME: dict[str, Any] = {
+    "agent": {"id": AGENT_ID, "name": "Noor", "email": "noor@example.org"},
+    "apps": [{"id": APP_ID, "name": "Kestrel", "role": "agent"}],
+    "csrf_token": "6f0d1c…",
+    "expires_at": "2026-03-01T20:45:12.120Z",
+}
+MEMBER: dict[str, Any] = {"id": AGENT_ID, "name": "Noor", "role": "agent"}
+DELIVERY: dict[str, Any] = {
+    "device": "0198c5b0-33cc-7f00-8c11-5a6b7c8d9e03",
+    "platform": "android",
+    "state": "accepted",
+    "want_seq": 3,
+    "sent_seq": 3,
+    "due_at": LATER,
+    "attempts": 0,
+    "ambiguous": False,
+    "outcome": "accepted",
+    "outcome_at": LATER,
+}
+
+
+def page(*items: dict[str, Any]) -> dict[str, Any]:
+    """A list's only page."""
+    return {"items": list(items), "next_cursor": None}

@@ -1,0 +1,262 @@
+"""The shapes of answers. Summaries, events and transactions read exactly as on the sockets (protocol.md), so that a
+client needs one model for both; a test compares the two.
+
+Times are RFC 3339 UTC with milliseconds. A field that is not known is left out, except where null is said to be sent.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Count = Annotated[int, Meta(ge=0)]
+Status = Literal["open", "pending", "snoozed", "resolved"]
+MESSAGE_BODY = {"$ref": "#/components/schemas/MessageBody"}
+
+
+class Record(Struct, kw_only=True, frozen=True):
+    """Base of what is answered."""
+
+
+class Author(Record, kw_only=True, frozen=True):
+    """Who wrote an event. `id` is missing for `system`."""
+
+    type: Literal["user", "agent", "bot", "system"]
+    id: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    avatar_url: str | UnsetType = UNSET
+
+
+class Event(Record, kw_only=True, frozen=True):
+    """One entry of a conversation's log. `id` is its sender's own id for it; `body` depends on `kind` (protocol.md)."""
+
+    conversation: UUID
+    seq: Annotated[int, Meta(ge=1)]
+    kind: str
+    at: Time
+    author: Author
+    id: UUID | UnsetType = UNSET
+    body: Raw
+
+
+class Amount(Record, kw_only=True, frozen=True):
+    """Money: a decimal string and an ISO 4217 code."""
+
+    value: str
+    currency: str
+
+
+class Transaction(Record, kw_only=True, frozen=True):
+    """What the app sold, in its newest version known."""
+
+    id: str
+    version: Count
+    kind: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    amount: Amount | UnsetType = UNSET
+    occurred_at: Time | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    image_url: str | UnsetType = UNSET
+    attributes: dict[str, Any] | UnsetType = UNSET
+
+
+class ContextSnapshot(Record, kw_only=True, frozen=True):
+    """What was known when the conversation was opened. Never changes."""
+
+    transaction: Transaction | UnsetType | None = UNSET
+    recent: list[Transaction] = []
+    frozen_at: Time
+
+
+class AgentInfo(Record, kw_only=True, frozen=True):
+    id: str
+    name: str | UnsetType = UNSET
+    avatar_url: str | UnsetType = UNSET
+
+
+class Customer(Record, kw_only=True, frozen=True):
+    """The user a conversation is with, in a list."""
+
+    id: str
+    external_id: str
+    name: str | UnsetType = UNSET
+
+
+class LastMessage(Record, kw_only=True, frozen=True):
+    """The newest message, cut to what a list shows."""
+
+    seq: Annotated[int, Meta(ge=1)]
+    author: Author
+    at: Time
+    kind: str
+    text: str | UnsetType = UNSET
+
+
+class Summary(Record, kw_only=True, frozen=True):
+    """A conversation in a list. The greater `rev` is the newer. `unread` counts customer messages after the agents'
+    read cursor; `headline` is one line about the chosen transaction."""
+
+    id: UUID
+    topic: str | None
+    status: Status
+    seq: Count
+    rev: Count
+    user_read_seq: Count
+    agent_read_seq: Count
+    unread: Count
+    assignee: AgentInfo | UnsetType = UNSET
+    last_message: LastMessage | UnsetType = UNSET
+    opened_at: Time
+    snoozed_until: Time | UnsetType = UNSET
+    app: str
+    user: Customer
+    tags: list[str]
+    headline: str | UnsetType = UNSET
+
+
+class User(Record, kw_only=True, frozen=True):
+    """Everything that is known of an end user."""
+
+    id: UUID
+    external_id: str
+    name: str | None
+    email: str | None
+    phone: str | None
+    locale: str | None
+    properties: dict[str, Any]
+    created_at: Time
+    updated_at: Time
+
+
+class Detail(Record, kw_only=True, frozen=True):
+    """A conversation with everything around it: the frozen context beside the live transactions."""
+
+    conversation: Summary
+    user: User
+    context: ContextSnapshot | None
+    transactions: list[Transaction]
+    others: list[Summary]
+
+
+class Me(Record, kw_only=True, frozen=True):
+    """The agent who asks. `csrf_token` goes into `X-CSRF-Token`; null for an API token, which needs none."""
+
+    agent: AgentWithEmail
+    apps: list[AppInfo]
+    csrf_token: str | None
+    expires_at: Time | None
+
+
+class AgentWithEmail(Record, kw_only=True, frozen=True):
+    id: str
+    name: str
+    avatar_url: str | UnsetType = UNSET
+    email: str
+
+
+class AppInfo(Record, kw_only=True, frozen=True):
+    """An app the agent works for, and the agent's role in it."""
+
+    id: str
+    name: str
+    role: Literal["agent", "supervisor", "admin"]
+
+
+class Member(Record, kw_only=True, frozen=True):
+    """An agent of an app: whom a conversation can be assigned to."""
+
+    id: str
+    name: str
+    avatar_url: str | UnsetType = UNSET
+    role: Literal["agent", "supervisor", "admin"]
+
+
+class Delivery(Record, kw_only=True, frozen=True):
+    """What became of the pushes of a conversation to one device.
+
+    `queued`: one waits to be sent. `accepted`: the provider took it. `not_needed`: read, or stored on the device,
+    before it was sent. `rejected`: given up, `outcome` says why.
+    """
+
+    device: UUID
+    platform: str | None
+    state: Literal["queued", "accepted", "not_needed", "rejected"]
+    want_seq: Count
+    sent_seq: Count
+    due_at: Time
+    attempts: Count
+    ambiguous: bool
+    outcome: str | None
+    outcome_at: Time | None
+
+
+class ConversationPage(Record, kw_only=True, frozen=True):
+    items: list[Summary]
+    next_cursor: str | None
+
+
+class EventPage(Record, kw_only=True, frozen=True):
+    items: list[Event]
+    next_cursor: str | None
+
+
+class TransactionPage(Record, kw_only=True, frozen=True):
+    items: list[Transaction]
+    next_cursor: str | None
+
+
+class MemberPage(Record, kw_only=True, frozen=True):
+    items: list[Member]
+    next_cursor: str | None
+
+
+class DeliveryPage(Record, kw_only=True, frozen=True):
+    items: list[Delivery]
+    next_cursor: str | None
+
+
+class Applied(Record, kw_only=True, frozen=True):
+    """False: this or a newer version was known already, nothing has changed."""
+
+    applied: bool
+
+
+class Issued(Record, kw_only=True, frozen=True):
+    """A user token (JWT) and when it runs out."""
+
+    token: str
+    expires_at: Time
+
+
+class Proactive(Record, kw_only=True, frozen=True):
+    """Where the message went. `duplicate`: it was there already, this is the first result."""
+
+    conversation: UUID
+    event: Event
+    duplicate: bool | UnsetType = UNSET
+
+
+class ExportedEvent(Record, kw_only=True, frozen=True):
+    """An event as the user sees it."""
+
+    usn: Annotated[int, Meta(ge=1)]
+    conversation: UUID
+    seq: Annotated[int, Meta(ge=1)]
+    kind: str
+    at: Time
+    author: Author
+    id: UUID | UnsetType = UNSET
+    body: Raw
+
+
+class Export(Record, kw_only=True, frozen=True):
+    """Everything we hold of a user that the user may see."""
+
+    user: User
+    transactions: list[Transaction]
+    events: list[ExportedEvent]
+    exported_at: Time

@@ -187,7 +187,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DATA_DIR", "database.data_dir", folder, "folder of the embedded PostgreSQL and keys"),
     Variable("DATABASE_MIN_CONNECTIONS", "database.min_connections", whole(1, 1000), "connections kept open"),
     Variable("DATABASE_MAX_CONNECTIONS", "database.max_connections", whole(2, 1000), "most connections of a process"),
-    Variable("REDIS_URL", "redis.url", url_of("redis", "rediss", "unix"), "bus between nodes (not in this version yet)", True),
+    Variable("REDIS_URL", "redis.url", url_of("redis", "rediss", "unix"), "bus between nodes (not used yet)", True),
     Variable("HOST", "http.host", str, "address to listen on"),
     Variable("PORT", "http.port", whole(0, 65535), "port of all doors; 0 takes a free one"),
     Variable("GATEWAY_PORT", "http.gateway_port", whole(0, 65535), "port of the sockets; none: the same"),

@@ -13,6 +13,7 @@ import pytest
 from server.clock import SystemClock
 from server.embedded.binaries import find_binaries
 from server.storage.migrate import migrate
+from server.telemetry import configure_logging
 from tests.support.demo import DemoServer, running_demo
 from tests.support.postgres import PostgresForTests, running_postgres
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_configure() -> None:
+    """As in production: unconfigured, structlog renders tracebacks with the values of all variables, and slowly."""
+    configure_logging("warning", "console")
 
 
 def pytest_report_header() -> list[str]:

@@ -53,5 +53,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was known when the conversation was opened; stored as it is and never changed."""
 
     transaction: Transaction | None = None
-    recent: list[Transaction] = []
+    recent: list[Transaction]
     frozen_at: datetime

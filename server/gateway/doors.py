@@ -11,14 +11,14 @@ from server.gateway.desk_connection import DeskConnection
 from server.gateway.user_connection import UserConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
     from sdk_protocol.codec import Codec
     from server.gateway.asgi import Receive, Send
     from server.gateway.connection import Connection
     from server.gateway.house import House
 
-    Scope = dict[str, Any]
+    Scope = MutableMapping[str, Any]
 
 RETRY_AFTER_S = 5
 

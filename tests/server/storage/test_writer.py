@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
@@ -264,7 +264,7 @@ async def test_reading_in_the_batch_that_writes(world: World) -> None:
 async def test_status_assignment_tags_and_rating(world: World) -> None:
     user_id = await world.user()
     conversation_id, opened = await world.open(user_id)
-    place = {"app_id": world.app_id, "user_id": user_id, "conversation_id": conversation_id}
+    place: dict[str, Any] = {"app_id": world.app_id, "user_id": user_id, "conversation_id": conversation_id}
     until = (opened.at or world.announced[0].events[0].at) + timedelta(days=1)
 
     outcomes = await world.writer.append(
@@ -335,7 +335,7 @@ async def test_a_resolved_conversation_hears_of_no_more_changes(world: World) ->
     user_id = await world.user()
     put = PutTransaction(app_id=world.app_id, user_id=user_id, transaction=ride("r1", 1))
     conversation_id, _ = await world.open(user_id, transaction="r1")
-    place = {"app_id": world.app_id, "user_id": user_id, "conversation_id": conversation_id}
+    place: dict[str, Any] = {"app_id": world.app_id, "user_id": user_id, "conversation_id": conversation_id}
     await world.writer.append_one(SetStatus(**place, author=AGENT, status=Status.RESOLVED))
 
     await world.writer.append_one(put)

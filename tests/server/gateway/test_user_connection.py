@@ -1,0 +1,575 @@
+"""A device on `/v1/chat`, frame by frame (protocol.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from sdk_protocol import frames
+from sdk_protocol.bodies import Text, TransactionBody
+from sdk_protocol.codec import MSGPACK
+from sdk_protocol.records import Device
+from server.domain.events import Author, AuthorType
+from server.domain.intents import Message
+from server.domain.message import Button, Card, Choices, Option, from_struct
+from server.domain.message import Text as AgentText
+from server.domain.transaction import Transaction
+from server.services.directory import Place
+from tests.server.gateway.phone import Phone, house_on
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from sdk_protocol.frames import UserFrame
+    from tests.server.gateway.phone import House
+
+ROBIN = Author(AuthorType.AGENT, str(uuid4()), "Robin")
+
+
+def place_of(phone: Phone, conversation: UUID) -> Place:
+    app_id, user_id = phone.connection.key
+    return Place(app_id, user_id, conversation)
+
+
+async def answer(house: House, phone: Phone, conversation: UUID, body: Any = None) -> int:
+    """An agent's message; returns its seq."""
+    place = place_of(phone, conversation)
+    message = Message(uuid4(), ROBIN, from_struct(body or AgentText(text="answer")))
+    numbered = await house.node.services.messaging.post(place, message)
+    assert numbered.seq is not None
+    return numbered.seq
+
+
+async def test_hello_of_a_new_user(house: House) -> None:
+    phone = Phone(house, "ada")
+    welcome = await phone.hello()
+    await phone.synced()
+
+    assert (welcome.head, welcome.resume, welcome.user.external_id) == (0, "snapshot", "ada")
+    assert welcome.ping_interval == 25
+    assert welcome.token_expires_at == "2030-01-02T04:04:05.000Z"
+    snapshot = phone.all(frames.Snapshot)[0]
+    assert (snapshot.usn, snapshot.conversations, snapshot.transactions) == (0, [], [])
+    assert [type(frame).__name__ for frame in phone.transport.sent] == ["Welcome", "Snapshot", "Synced"]
+
+
+async def test_a_conversation_with_events_in_order(house: House) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    ok = await phone.send(conversation, "second")
+    again = await phone.send(conversation, "third")
+    seq = await answer(house, phone, conversation)
+    await phone.until(lambda: len(phone.events) == 5)
+
+    assert (ok.seq, ok.usn, ok.duplicate) == (3, 3, frames.Ok(ref=1).duplicate)
+    assert again.seq == 4
+    assert seq == 5
+    assert [event.usn for event in phone.events] == [1, 2, 3, 4, 5]
+    assert [event.seq for event in phone.events] == [1, 2, 3, 4, 5]
+    assert [event.kind for event in phone.events] == ["conversation.opened"] + ["message"] * 4
+    last = phone.events[-1]
+    assert (last.author.type, last.author.name, last.body) == ("agent", "Robin", {"kind": "text", "text": "answer"})
+
+
+async def test_the_same_id_again(house: House) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    message = uuid4()
+    first = await phone.send(conversation, "once", message)
+    second = await phone.send(conversation, "once", message)
+    other = await phone.send(conversation, "other", message)
+
+    assert (second.seq, second.usn, second.at, second.duplicate) == (first.seq, first.usn, first.at, True)
+    assert isinstance(other, frames.Error)
+    assert (other.code, other.retry, other.field) == ("idempotency_conflict", False, "id")
+
+
+async def test_after_must_be_stored(house: House) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    refused = await phone.send(conversation, "b", after=uuid4())
+
+    assert isinstance(refused, frames.Error)
+    assert (refused.code, refused.field) == ("out_of_order", "after")
+
+
+async def test_pipelined_sends_keep_their_order(house: House) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    ids = [uuid4() for _ in range(30)]
+    previous = frames.Send(ref=0, conversation=conversation, id=uuid4(), body=Text(text="x")).after
+    for number, message in enumerate(ids):
+        phone.say(
+            frames.Send(
+                ref=100 + number, conversation=conversation, id=message, body=Text(text=str(number)), after=previous
+            )
+        )
+        previous = message
+    await phone.until(lambda: len(phone.events) == 32)
+
+    assert [event.id for event in phone.events[2:]] == ids
+    assert all(isinstance(frame, frames.Ok) for frame in phone.transport.sent if getattr(frame, "ref", 0) >= 100)
+
+
+async def test_somebody_elses_conversation_does_not_exist(house: House) -> None:
+    ada, ben = await house.phone("ada"), await house.phone("ben")
+    conversation = await ada.open()
+    answers = [
+        await ben.send(conversation, "hi"),
+        await ben.ask(lambda ref: frames.History(ref=ref, conversation=conversation)),
+        await ben.ask(lambda ref: frames.Rate(ref=ref, conversation=conversation, score=1)),
+        await ben.ask(lambda ref: frames.Press(ref=ref, conversation=conversation, seq=1, button="x")),
+        await ben.ask(lambda ref: frames.Open(ref=ref, conversation=conversation)),
+    ]
+    missing = await ben.send(uuid4(), "hi")
+
+    assert [(error.code, error.retry) for error in answers] == [("not_found", False)] * 5
+    assert answers[0].message == missing.message
+    ben.say(frames.Read(conversation=conversation, seq=1))
+    ben.say(frames.Typing(conversation=conversation, on=True))
+    await ben.until(lambda: len(ben.all(frames.Error)) == 8)
+    assert [event.kind for event in ada.events] == ["conversation.opened", "message"]
+
+
+async def test_reading_tells_the_others(house: House) -> None:
+    one = await house.phone()
+    two = await house.phone()
+    conversation = await one.open()
+    seq = await answer(house, one, conversation)
+    one.say(frames.Read(conversation=conversation, seq=seq))
+    await two.until(lambda: any(event.kind == "receipt" for event in two.events))
+
+    receipt = two.events[-1]
+    assert receipt.body == {"reader": "user", "seq": seq}
+    again = Phone(house, "ada")
+    await again.hello()
+    summary = (await again.one(frames.Snapshot)).conversations[0]
+    assert (summary.user_read_seq, summary.unread) == (seq, 0)
+
+
+async def test_history_pages_backwards_without_notes(house: House) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    for number in range(6):
+        await phone.send(conversation, str(number))
+    place = place_of(phone, conversation)
+    await house.node.services.messaging.note(place, Message(uuid4(), ROBIN, from_struct(AgentText(text="private"))))
+
+    newest = await phone.ask(lambda ref: frames.History(ref=ref, conversation=conversation, limit=3))
+    older = await phone.ask(lambda ref: frames.History(ref=ref, conversation=conversation, limit=5, before=6))
+
+    assert ([event.seq for event in newest.events], newest.more) == ([6, 7, 8], True)
+    assert ([event.seq for event in older.events], older.more) == ([1, 2, 3, 4, 5], False)
+    assert all(event.kind != "note" for event in newest.events)
+
+
+async def test_rating_and_pressing(house: House) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    card = Card(title="Refund?", buttons=[Button("yes", "Yes, please"), Button("no", "No", reply="Leave it")])
+    card_seq = await answer(house, phone, conversation, card)
+    choices_seq = await answer(house, phone, conversation, Choices(text="Which?", options=[Option("a", "The first")]))
+
+    rated = await phone.ask(lambda ref: frames.Rate(ref=ref, conversation=conversation, score=5, comment="quick"))
+    pressed = await phone.ask(lambda ref: frames.Press(ref=ref, conversation=conversation, seq=card_seq, button="no"))
+    twice = await phone.ask(lambda ref: frames.Press(ref=ref, conversation=conversation, seq=card_seq, button="no"))
+    chosen = await phone.ask(lambda ref: frames.Press(ref=ref, conversation=conversation, seq=choices_seq, button="a"))
+    nothing = await phone.ask(lambda ref: frames.Press(ref=ref, conversation=conversation, seq=card_seq, button="?"))
+    await phone.until(lambda: len(phone.events) == 7)
+
+    assert rated.seq == 5
+    assert (pressed.seq, twice.seq, twice.duplicate, chosen.seq) == (6, 6, True, 7)
+    assert [event.body for event in phone.events[4:]] == [
+        {"score": 5, "comment": "quick"},
+        {"kind": "text", "text": "Leave it"},
+        {"kind": "text", "text": "The first"},
+    ]
+    assert nothing.code == "not_found"
+
+
+async def test_a_ride_is_frozen_at_open_and_its_changes_arrive(house: House) -> None:
+    context = house.node.services.context
+    ride = Transaction(id="r1", version=1, kind="ride", status="in progress", title="A → B")
+    await context.put_transaction(house.app_id, "ada", ride)
+    phone = await house.phone()
+    assert [each.id for each in phone.all(frames.Snapshot)[0].transactions] == ["r1"]
+    conversation = uuid4()
+    await phone.ask(lambda ref: frames.Open(ref=ref, conversation=conversation, transaction="r1", topic="Fare"))
+    await context.put_transaction(
+        house.app_id, "ada", Transaction(id="r1", version=2, kind="ride", status="completed", title="A → B")
+    )
+    await phone.until(lambda: len(phone.events) == 2)
+    shared = await phone.ask(
+        lambda ref: frames.Send(ref=ref, conversation=conversation, id=uuid4(), body=TransactionBody(transaction="r1"))
+    )
+
+    opened, updated = phone.events[:2]
+    assert opened.body["topic"] == "Fare"
+    assert opened.body["context"]["transaction"]["status"] == "in progress"
+    assert (updated.kind, updated.body["transaction"]["status"]) == ("transaction.updated", "completed")
+    assert updated.author.type == "system"
+    assert isinstance(shared, frames.Ok)
+    again = Phone(house, "ada")
+    await again.hello()
+    summary = (await again.one(frames.Snapshot)).conversations[0]
+    assert summary.context is not None
+    assert (summary.context.transaction.status, summary.topic) == ("in progress", "Fare")  # type: ignore[union-attr]  # a snapshot with a transaction
+
+
+async def test_resume_from_a_cursor_misses_nothing(house: House) -> None:
+    phone = await house.phone()
+    welcome = phone.all(frames.Welcome)[0]
+    conversation = await phone.open()
+    await phone.send(conversation, "before")
+    await phone.until(lambda: len(phone.events) == 3)
+    phone.hang_up()
+    other = await house.phone()
+    for number in range(5):
+        await other.send(conversation, f"away {number}")
+
+    back = Phone(house, "ada", phone.device_id)
+    resumed = await back.hello(usn=3, epoch=welcome.epoch)
+    await back.synced()
+
+    assert (resumed.resume, resumed.head) == ("continued", 8)
+    assert [event.usn for event in back.events] == [4, 5, 6, 7, 8]
+    assert back.all(frames.Synced)[0].usn == 8
+
+
+@pytest.mark.parametrize(("usn", "epoch"), [(1, "another history"), (99, None), (None, None)])
+async def test_a_cursor_that_cannot_be_believed_gets_a_snapshot(
+    house: House, usn: int | None, epoch: str | None
+) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    again = Phone(house, "ada")
+    welcome = await again.hello(usn=usn, epoch=epoch)
+    await again.synced()
+
+    assert (welcome.resume, again.events) == ("snapshot", [])
+    assert [summary.id for summary in again.all(frames.Snapshot)[0].conversations] == [conversation]
+    await phone.send(conversation, "later")
+    await again.until(lambda: [event.usn for event in again.events] == [3])
+
+
+async def test_a_full_window_waits_for_acks_and_reads_on_from_the_log(house: House) -> None:
+    writer = await house.phone()
+    conversation = await writer.open()
+    reader = await house.phone()
+    for start in range(0, 200, 50):
+        await asyncio.gather(*[answer(house, writer, conversation) for _ in range(start, start + 50)])
+        await writer.until(lambda: bool(writer.events))
+        writer.say(frames.Ack(usn=writer.events[-1].usn or 0))
+    await reader.until(lambda: len(reader.events) == 64)
+    house.tick(1)
+    assert len(reader.events) == 64
+
+    def acked() -> bool:
+        reader.say(frames.Ack(usn=reader.events[-1].usn or 0))
+        return len(reader.events) == 200
+
+    await reader.until(acked)
+    assert [event.usn for event in reader.events] == list(range(3, 203))
+
+
+async def test_a_reader_that_never_acknowledges_is_let_go(house: House) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    await answer(house, phone, conversation)
+    await phone.until(lambda: len(phone.events) == 3)
+    for _ in range(5):
+        house.tick(10)
+        phone.connection.on_heard()
+    assert phone.code() is None
+    house.tick(11)
+
+    assert phone.code() == 4001
+
+
+async def test_acks_are_written_and_never_go_back(house: House) -> None:
+    phone = await house.phone()
+    await phone.open()
+    await phone.until(lambda: len(phone.events) == 2)
+    phone.say(frames.Ack(usn=2))
+    await house.node.acks.flush()
+    phone.say(frames.Ack(usn=1))
+    phone.say(frames.Ack(usn=9))
+    await house.node.acks.flush()
+
+    error = await phone.one(frames.Error)
+    assert (error.code, error.field) == ("bad_request", "usn")
+    acked = await house.node.database.pool.fetchval(
+        "select acked_usn from device where device_id = $1", phone.device_id
+    )
+    assert acked == 2
+
+
+async def test_typing_reaches_the_other_side_only_as_a_signal(house: House) -> None:
+    phone = await house.phone()
+    desk = await house.desk()
+    conversation = await phone.open()
+    await desk.ask(lambda ref: frames.Watch(ref=ref, conversation=conversation))
+    phone.say(frames.Typing(conversation=conversation, on=True))
+    signal = await desk.one(frames.Signal)
+    desk.say(frames.DeskTyping(conversation=conversation, on=True))
+    back = await phone.one(frames.Signal)
+
+    assert (signal.kind, signal.author.type, signal.on) == ("typing", "user", True)  # type: ignore[union-attr]  # set for typing
+    assert (back.conversation, back.author.name) == (conversation, "Robin")
+    assert desk.all(frames.Signal) == [signal]
+
+
+async def test_the_same_device_again_replaces_the_older_socket(house: House) -> None:
+    phone = await house.phone()
+    newer = Phone(house, "ada", phone.device_id)
+    await newer.hello()
+    await phone.until(lambda: phone.code() is not None)
+
+    assert phone.code() == 4409
+    assert newer.code() is None
+
+
+async def test_a_device_that_changes_hands(house: House) -> None:
+    phone = await house.phone("ada")
+    await phone.ask(lambda ref: frames.PushToken(ref=ref, provider="fcm", token="t1"))
+    other = Phone(house, "ben", phone.device_id)
+    await other.hello()
+    await phone.until(lambda: phone.code() is not None)
+
+    assert phone.code() == 4409
+    rows = await house.node.database.pool.fetch("select user_id, push_token, epoch from device")
+    assert [(row["user_id"], row["push_token"], row["epoch"]) for row in rows] == [(other.connection.key[1], None, 2)]
+
+
+async def test_refresh_keeps_the_socket_beyond_the_first_token(house: House) -> None:
+    phone = await house.phone()
+    token = await house.token("ada", hours=2)
+    ok = await phone.ask(lambda ref: frames.Refresh(ref=ref, token=token))
+    wrong = await phone.ask(lambda ref: frames.Refresh(ref=ref, token="nonsense"))
+    other = (
+        await phone.ask(lambda ref: frames.Refresh(ref=ref, token=other_token))
+        if (other_token := await house.token("ben"))
+        else None
+    )
+    for _ in range(150):
+        house.tick(25)
+        phone.connection.on_heard()
+
+    assert ok.token_expires_at == "2030-01-02T05:04:05.000Z"
+    assert (wrong.code, wrong.field) == ("unauthorized", "token")
+    assert other.code == "unauthorized"
+    assert phone.code() is None
+    for _ in range(150):
+        house.tick(25)
+        phone.connection.on_heard()
+    assert phone.code() == 4003
+
+
+async def test_an_expired_token_has_25_seconds_of_grace(house: House) -> None:
+    phone = await house.phone()
+    phone.say(frames.Foreground(on=False))
+    house.tick(3600 + 24)
+    assert phone.code() is None
+    house.tick(2)
+    assert phone.code() == 4003
+
+
+async def test_hello_with_a_token_that_has_expired_may_come_back(house: House) -> None:
+    token = await house.token("ada")
+    house.clock.move(3601)
+    phone = Phone(house, "ada")
+    phone.say(await hello_with(phone, token))
+    error = await phone.one(frames.Error)
+
+    assert error.code == "unauthorized"
+    assert phone.code() == 4003
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "dbs_nothing"])
+async def test_hello_with_a_bad_token_is_final(house: House, token: str) -> None:
+    phone = Phone(house, "ada")
+    phone.say(await hello_with(phone, token or " "))
+    await phone.until(lambda: phone.code() is not None)
+
+    assert phone.code() == 4401
+    assert phone.all(frames.Error)[0].code == "unauthorized"
+
+
+async def hello_with(phone: Phone, token: str) -> UserFrame:
+    return frames.Hello(token=token, device=Device(id=phone.device_id, platform="ios"), foreground=True)
+
+
+async def test_logout_removes_tokens_and_closes(house: House) -> None:
+    phone = await house.phone()
+    await phone.ask(lambda ref: frames.PushToken(ref=ref, provider="fcm", token="t1"))
+    ok = await phone.ask(lambda ref: frames.Logout(ref=ref))
+
+    assert isinstance(ok, frames.Ok)
+    await phone.until(lambda: phone.code() is not None)
+    assert phone.code() == 4401
+    assert await house.node.database.pool.fetchval("select push_token from device") is None
+
+
+async def test_a_push_token_has_one_owner_and_can_be_removed(house: House) -> None:
+    one, two = await house.phone("ada"), await house.phone("ben")
+    await one.ask(lambda ref: frames.PushToken(ref=ref, provider="fcm", token="t1"))
+    await two.ask(lambda ref: frames.PushToken(ref=ref, provider="fcm", token="t1"))
+    tokens = await house.node.database.pool.fetch("select user_id from device where push_token = 't1'")
+    assert [row["user_id"] for row in tokens] == [two.connection.key[1]]
+
+    await two.ask(lambda ref: frames.PushToken(ref=ref, provider="fcm", token=None))
+    assert await house.node.database.pool.fetchval("select count(*) from device where push_token is not null") == 0
+
+
+async def test_pings_only_in_the_foreground(house: House) -> None:
+    phone = await house.phone()
+    house.tick(26)
+    assert phone.transport.pings == 1
+    house.tick(11)
+    assert phone.code() == 4002
+    quiet = await house.phone("ben", foreground=False)
+    house.tick(600)
+    assert (quiet.transport.pings, quiet.code()) == (0, None)
+
+
+async def test_silence_after_connecting(house: House) -> None:
+    phone = Phone(house, "ada")
+    house.tick(9)
+    assert phone.code() is None
+    house.tick(2)
+    assert phone.code() == 4400
+
+
+@pytest.mark.parametrize("first", ['{"t":"ping"}', "nonsense", "[]", b"\x00", '{"t":"hello"}'])
+async def test_the_first_frame_must_be_hello(house: House, first: str | bytes) -> None:
+    phone = Phone(house, "ada")
+    phone.connection.on_frame(first)
+
+    assert phone.code() == 4400
+
+
+async def test_what_is_unknown_or_wrong_keeps_the_socket(house: House) -> None:
+    phone = await house.phone()
+    for frame in ('{"t":"dance","ref":7}', '{"t":"send","ref":8}', '{"t":"ack","usn":-1}'):
+        phone.connection.on_frame(frame)
+    errors = phone.all(frames.Error)
+
+    assert [(error.code, error.ref) for error in errors[:2]] == [("bad_request", 7), ("bad_request", 8)]
+    assert phone.code() is None
+    phone.connection.on_frame('{"t":"ping"}')
+    assert phone.all(frames.Pong)
+
+
+async def test_too_large(house: House) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    body = {"kind": "text", "text": "é" * 8193}
+    phone.connection.on_frame(
+        json.dumps({"t": "send", "ref": 90, "conversation": str(conversation), "id": str(uuid4()), "body": body})
+    )
+    long = await phone.one(frames.Error, ref=90)
+    fits = await phone.send(conversation, "é" * 8192)
+
+    assert (long.code, long.field) == ("too_large", "body.text")
+    assert isinstance(fits, frames.Ok)
+
+
+async def test_msgpack_speaks_the_same(house: House) -> None:
+    phone = Phone(house, "ada", codec=MSGPACK)
+    await phone.hello()
+    await phone.synced()
+    conversation = await phone.open()
+    await answer(house, phone, conversation)
+    await phone.until(lambda: len(phone.events) == 3)
+
+    assert phone.events[-1].body == {"kind": "text", "text": "answer"}
+    assert phone.events[-1].conversation == conversation
+
+
+async def test_too_many_messages(database_url: str, tmp_path: Any) -> None:
+    async with house_on(database_url, tmp_path, DESKBELL_RATE_LIMIT_SENDS="3/60") as house:
+        phone = await house.phone()
+        conversation = await phone.open()
+        answers = [await phone.send(conversation, str(number)) for number in range(3)]
+        house.clock.move(20)
+        later = await phone.send(conversation, "later")
+
+    assert [type(each).__name__ for each in answers] == ["Ok", "Ok", "Error"]
+    assert (answers[2].code, answers[2].retry) == ("rate_limited", True)
+    assert 19_000 <= answers[2].retry_after_ms <= 20_000
+    assert isinstance(later, frames.Ok)
+
+
+async def test_a_lost_hint_is_found_by_the_sweep(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    await phone.until(lambda: len(phone.events) == 2)
+    monkeypatch.setattr(house.node.bus, "publish", lambda _hints: None)
+    await answer(house, phone, conversation)
+    assert len(phone.events) == 2
+
+    await house.node.sweep.sweep()
+    await phone.until(lambda: len(phone.events) == 3)
+
+
+async def test_an_erased_user_is_let_go(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone, lost = await house.phone("ada"), await house.phone("ben")
+    await house.node.services.people.erase(house.app_id, "ada")
+    await phone.until(lambda: phone.code() is not None)
+    monkeypatch.setattr(house.node.bus, "publish", lambda _hints: None)
+    await house.node.services.people.erase(house.app_id, "ben")
+    await house.node.sweep.sweep()
+
+    assert (phone.code(), lost.code()) == (4401, 4401)
+
+
+async def test_foreground_is_a_lease(house: House) -> None:
+    phone = await house.phone()
+
+    async def lease() -> Any:
+        return await house.node.database.pool.fetchval(
+            "select foreground_until from device where device_id = $1", phone.device_id
+        )
+
+    assert (await lease()) > house.clock.now()
+    house.clock.move(60)
+    await house.node.sweep.sweep()
+    assert (await lease() - house.clock.now()).total_seconds() == 75
+    phone.say(frames.Foreground(on=False))
+    async with asyncio.timeout(5):
+        while await lease() is not None:
+            await asyncio.sleep(0.01)
+
+
+async def test_the_wait_for_the_database_is_answered(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    monkeypatch.setattr("server.gateway.connection.ANSWER_WITHIN_S", 0.05)
+    connection = await house.node.database.pool.acquire()
+    async with connection.transaction():
+        await connection.execute("select 1 from end_user for update")
+        error = await phone.send(conversation, "stuck")
+    await house.node.database.pool.release(connection)
+
+    assert isinstance(error, frames.Error)
+    assert (error.code, error.retry) == ("unavailable", True)
+
+
+async def test_draining(house: House) -> None:
+    phone = await house.phone()
+    desk = await house.desk()
+    leaving = asyncio.ensure_future(house.node.drain())
+    await phone.until(lambda: phone.code() is not None)
+    phone.hang_up()
+    desk.hang_up()
+    house.clock.move(10)
+    await leaving
+
+    drain = phone.all(frames.Drain)[0]
+    assert 0 <= drain.reconnect_after_ms <= 10_000
+    assert phone.code() == 4000
+    assert desk.code() == 4000

@@ -10,7 +10,7 @@ from uuid import UUID
 from sdk_protocol.codec import Codec, EncodedEvent
 from sdk_protocol.cursor import Judgement
 from sdk_protocol.frames import DeskFrame, DeskHello, DeskWelcome, Ping, Unwatch
-from sdk_protocol.server_end import PONG, Closing, Reply, ServerEnd
+from sdk_protocol.server_end import PACE, PONG, Closing, Pace, Reply, ServerEnd
 from sdk_protocol.states import DESK_SOCKET, ServerState
 
 
@@ -21,8 +21,8 @@ class DeskSession(ServerEnd[DeskFrame]):
     table = DESK_SOCKET
     hello = DeskHello
 
-    def __init__(self, codec: Codec, now: float) -> None:
-        super().__init__(codec, now)
+    def __init__(self, codec: Codec, now: float, pace: Pace = PACE) -> None:
+        super().__init__(codec, now, pace)
         self.watches: dict[UUID, int] = {}
         """The seq offered last, of every watched conversation."""
 

@@ -12,21 +12,34 @@ from msgspec import UNSET, Struct
 
 from sdk_protocol.closing import CloseCode
 from sdk_protocol.codec import Codec
+from sdk_protocol.cursor import STALLED_AFTER
 from sdk_protocol.errors import BadFrame, ErrorCode, Malformed
 from sdk_protocol.frames import Drain, Error, Frame, Pong
 from sdk_protocol.states import ServerInput, ServerState, move
 
-HELLO_WITHIN = 10.0
-"""Seconds a new socket has to say `hello`."""
-PING_EVERY = 25.0
-"""Seconds of silence after which a foreground socket is pinged."""
-PONG_WITHIN = 10.0
-"""Seconds a ping may stay without any sign of life."""
 QUEUED_FRAMES = 64
 QUEUED_BYTES = 64 * 1024
 """What may wait for the token to be verified; more is answered `unavailable`."""
 
 F = TypeVar("F", bound=Frame)
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """How patient the server's end is, in seconds. The defaults are the protocol's; a deployment may choose others.
+
+    `hello_within`: for a new socket to say `hello`. `ping_every`: of silence, after which a foreground socket is pinged.
+    `pong_within`: a ping may stay without any sign of life. `stalled_after`: a reader that owes an `ack` may make no
+    progress (S6). `token_grace`: an expired token is tolerated, so that a `refresh` on its way arrives.
+    """
+
+    hello_within: float = 10.0
+    ping_every: float = 25.0
+    pong_within: float = 10.0
+    stalled_after: float = STALLED_AFTER
+    token_grace: float = 25.0
+
+
+PACE = Pace()
 
 
 class Reply(Struct, frozen=True):
@@ -53,15 +66,16 @@ SEND_PING = SendPing()
 class ServerEnd(ABC, Generic[F]):
     """Base of `ServerSession` and `DeskSession`."""
 
-    __slots__ = ("_hello_by", "_pinged_at", "_queue", "_queued_bytes", "codec", "heard_at", "state")
+    __slots__ = ("_hello_by", "_pinged_at", "_queue", "_queued_bytes", "codec", "heard_at", "pace", "state")
     table: ClassVar[Mapping[ServerState, Mapping[ServerInput, ServerState]]]
     hello: ClassVar[type[Frame]]
 
-    def __init__(self, codec: Codec, now: float) -> None:
+    def __init__(self, codec: Codec, now: float, pace: Pace = PACE) -> None:
         self.codec = codec
+        self.pace = pace
         self.state = ServerState.AWAIT_HELLO
         self.heard_at = now
-        self._hello_by = now + HELLO_WITHIN
+        self._hello_by = now + pace.hello_within
         self._pinged_at: float | None = None
         self._queue: list[F] | None = None
         self._queued_bytes = 0
@@ -127,8 +141,8 @@ class ServerEnd(ABC, Generic[F]):
         if self.state is ServerState.AUTHENTICATING or self.state is ServerState.CLOSED:
             return None
         if self._pinged_at is not None:
-            return self._pinged_at + PONG_WITHIN
-        return self.heard_at + PING_EVERY if self._watched() else None
+            return self._pinged_at + self.pace.pong_within
+        return self.heard_at + self.pace.ping_every if self._watched() else None
 
     def tick(self, now: float) -> Sequence[Closing | SendPing]:
         """What the passing of time asks for; empty if nothing is due."""
@@ -140,9 +154,9 @@ class ServerEnd(ABC, Generic[F]):
     def _due(self, now: float) -> Sequence[Closing | SendPing]:
         """The deadline that has passed is one of these, the earlier ones first."""
         if self.state is ServerState.AWAIT_HELLO:
-            return (self._close(CloseCode.PROTOCOL_ERROR, f"no hello within {HELLO_WITHIN:.0f} s"),)
+            return (self._close(CloseCode.PROTOCOL_ERROR, f"no hello within {self.pace.hello_within:g} s"),)
         if self._pinged_at is not None:
-            return (self._close(CloseCode.NO_PONG, f"nothing heard {PONG_WITHIN:.0f} s after a ping"),)
+            return (self._close(CloseCode.NO_PONG, f"nothing heard {self.pace.pong_within:g} s after a ping"),)
         self._pinged_at = now
         return (SEND_PING,)
 

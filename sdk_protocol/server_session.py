@@ -10,14 +10,11 @@ from collections.abc import Sequence
 
 from sdk_protocol.closing import CloseCode
 from sdk_protocol.codec import Codec, EncodedEvent
-from sdk_protocol.cursor import STALLED_AFTER, Judgement, ReadCursor
+from sdk_protocol.cursor import Judgement, ReadCursor
 from sdk_protocol.errors import BadFrame
 from sdk_protocol.frames import Ack, Error, Foreground, Hello, Ping, Snapshot, Synced, UserFrame, Welcome
-from sdk_protocol.server_end import PONG, Closing, Reply, SendPing, ServerEnd
+from sdk_protocol.server_end import PACE, PONG, Closing, Pace, Reply, SendPing, ServerEnd
 from sdk_protocol.states import USER_SOCKET, ServerInput, ServerState, move
-
-TOKEN_GRACE = 25.0
-"""Seconds an expired token is tolerated, so that a `refresh` on its way arrives."""
 
 _NOTHING: tuple[Judgement, None] = (Judgement.STALE, None)
 
@@ -30,8 +27,8 @@ class ServerSession(ServerEnd[UserFrame]):
     table = USER_SOCKET
     hello = Hello
 
-    def __init__(self, codec: Codec, now: float) -> None:
-        super().__init__(codec, now)
+    def __init__(self, codec: Codec, now: float, pace: Pace = PACE) -> None:
+        super().__init__(codec, now, pace)
         self.cursor: ReadCursor | None = None
         self.foreground = False
         self._token_expires = 0.0
@@ -89,10 +86,10 @@ class ServerSession(ServerEnd[UserFrame]):
         cursor = self.cursor
         if cursor is None or self.state is ServerState.CLOSED:
             return deadline
-        expires = self._token_expires + TOKEN_GRACE
+        expires = self._token_expires + self.pace.token_grace
         deadline = expires if deadline is None else min(deadline, expires)
         progress_at = cursor.progress_at
-        return deadline if progress_at is None else min(deadline, progress_at + STALLED_AFTER)
+        return deadline if progress_at is None else min(deadline, progress_at + self.pace.stalled_after)
 
     def _decode(self, data: str | bytes) -> UserFrame:
         frame = self.codec.decode_user(data)
@@ -123,8 +120,8 @@ class ServerSession(ServerEnd[UserFrame]):
     def _due(self, now: float) -> Sequence[Closing | SendPing]:
         cursor = self.cursor
         if cursor is not None:
-            if now >= self._token_expires + TOKEN_GRACE:
+            if now >= self._token_expires + self.pace.token_grace:
                 return (self._close(CloseCode.TOKEN_EXPIRED, "the token expired: send refresh before it does"),)
-            if cursor.stalled(now):
-                return (self._close(CloseCode.STALLED, f"no ack for {STALLED_AFTER:.0f} s"),)
+            if cursor.stalled(now, self.pace.stalled_after):
+                return (self._close(CloseCode.STALLED, f"no ack for {self.pace.stalled_after:g} s"),)
         return super()._due(now)

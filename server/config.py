@@ -125,7 +125,11 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
 class SocketsConfig(Section, frozen=True, kw_only=True):
     """Seconds (protocol.md, "Keeping alive, draining" and S5)."""
 
+    hello_s: float = 10.0
     ping_interval_s: float = 25.0
+    pong_s: float = 10.0
+    stalled_s: float = 60.0
+    token_grace_s: float = 25.0
     drain_s: float = 10.0
     sweep_s: float = 1.5
 
@@ -204,7 +208,11 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("MAX_BATCH_BYTES", "limits.batch_bytes", _BYTES, "largest body of a :batch request"),
     Variable("WINDOW_EVENTS", "limits.window_events", whole(1, 10_000), "events offered and not acknowledged"),
     Variable("WINDOW_BYTES", "limits.window_bytes", _BYTES, "bytes offered and not acknowledged"),
+    Variable("HELLO_SECONDS", "sockets.hello_s", seconds(0.05, 600), "time to the first frame"),
     Variable("PING_SECONDS", "sockets.ping_interval_s", seconds(0.05, 3600), "between pings"),
+    Variable("PONG_SECONDS", "sockets.pong_s", seconds(0.05, 600), "time to answer a ping"),
+    Variable("STALLED_SECONDS", "sockets.stalled_s", seconds(0.05, 3600), "a slow reader's time without progress"),
+    Variable("TOKEN_GRACE_SECONDS", "sockets.token_grace_s", seconds(0, 3600), "a socket outlives its token by this"),
     Variable("DRAIN_SECONDS", "sockets.drain_s", seconds(0, 600), "over which sockets leave at shutdown"),
     Variable("SWEEP_SECONDS", "sockets.sweep_s", seconds(0.05, 60), "between sweeps for lost wake-ups"),
     Variable("LOG_LEVEL", "logging.level", one_of("debug", "info", "warning", "error"), "least level written"),

@@ -212,11 +212,14 @@ def apply(ledger: Ledger, intent: AnyIntent) -> Numbered:
             return _assign(ledger, intent)
         case SetTags():
             conversation = ledger.conversation(intent.conversation_id)
-            if conversation.tags != intent.tags:
-                conversation.tags = intent.tags
-                conversation.rev += 1
-                ledger.touched[conversation.conversation_id] = conversation
-                ledger.relisted.add(conversation.conversation_id)
+            if conversation.tags == intent.tags:
+                return Numbered(conversation.conversation_id, conversation.seq, applied=False)
+            conversation.tags = intent.tags
+            conversation.rev += 1
+            # Not an event, but a change of the summary: the sweep over inboxes finds it by this time.
+            conversation.updated_at = ledger.now
+            ledger.touched[conversation.conversation_id] = conversation
+            ledger.relisted.add(conversation.conversation_id)
             return Numbered(conversation.conversation_id, conversation.seq)
         case Rate():
             conversation = ledger.conversation(intent.conversation_id)

@@ -66,7 +66,7 @@ class DeskConnection(Connection[DeskSession]):
     door = "desk"
 
     def __init__(self, house: House, transport: Transport, codec: Codec, cookie: tuple[str, str] | None) -> None:
-        super().__init__(house, transport, DeskSession(codec, house.clock.monotonic()))
+        super().__init__(house, transport, DeskSession(codec, house.clock.monotonic(), house.pace))
         self.agent: Agent | None = None
         self.inboxes: dict[UUID, Watched] = {}
         self._cookie = cookie

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sdk_protocol.server_end import Pace
+
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
@@ -55,5 +57,13 @@ class House:
         self.conversations = conversations
         self.reading = reading
         self.agents = agents
+        sockets = config.sockets
+        self.pace = Pace(
+            hello_within=sockets.hello_s,
+            ping_every=sockets.ping_interval_s,
+            pong_within=sockets.pong_s,
+            stalled_after=sockets.stalled_s,
+            token_grace=sockets.token_grace_s,
+        )
         self.connections: set[Connection[Any]] = set()
         self.draining = False

@@ -56,7 +56,7 @@ class UserConnection(Connection[ServerSession]):
     door = "chat"
 
     def __init__(self, house: House, transport: Transport, codec: Codec, session_id: str) -> None:
-        super().__init__(house, transport, ServerSession(codec, house.clock.monotonic()))
+        super().__init__(house, transport, ServerSession(codec, house.clock.monotonic(), house.pace))
         self.session_id = session_id
         self.user: EndUser | None = None
         self.key: tuple[UUID, UUID] | None = None

@@ -350,11 +350,8 @@ async def test_refresh_keeps_the_socket_beyond_the_first_token(house: House) -> 
     token = await house.token("ada", hours=2)
     ok = await phone.ask(lambda ref: frames.Refresh(ref=ref, token=token))
     wrong = await phone.ask(lambda ref: frames.Refresh(ref=ref, token="nonsense"))
-    other = (
-        await phone.ask(lambda ref: frames.Refresh(ref=ref, token=other_token))
-        if (other_token := await house.token("ben"))
-        else None
-    )
+    bens = await house.token("ben")
+    other = await phone.ask(lambda ref: frames.Refresh(ref=ref, token=bens))
     for _ in range(150):
         house.tick(25)
         phone.connection.on_heard()

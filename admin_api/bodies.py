@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from server.domain.message import MessageBody
 
-S = TypeVar("S", bound=msgspec.Struct)
+B = TypeVar("B", bound="Body")
 
 # An escaped U+0000, not the six letters of one: an even number of backslashes stands before it. (A bare NUL is not
 # JSON.) PostgreSQL cannot store it.
@@ -26,7 +26,9 @@ _MEDIA_TYPE = re.compile(r"application/json(?:\s*;\s*charset\s*=\s*\"?utf-?8\"?)
 
 
 class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Base of what requests hold."""
+    """Base of what requests hold. `itemised`: its parts are checked one by one, later, so that each fails alone."""
+
+    itemised: ClassVar[bool] = False
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -50,27 +52,20 @@ def check_media_type(content_type: str | None) -> None:
         raise UnsupportedMediaType("Send the body as JSON, with `Content-Type: application/json`.")
 
 
-def decode(raw: bytes, shape: type[S]) -> S:
+def decode(raw: bytes, shape: type[B]) -> B:
     """The body as `shape`. Raises BadRequest naming the field."""
     if not raw:
         raise BadRequest("This needs a JSON body.")
-    try:
-        decoded = msgspec.json.decode(raw, type=shape)
-    except msgspec.ValidationError as error:
-        raise _refusal(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.") from None
-    except RecursionError:
-        raise BadRequest("The body is nested too deeply.") from None
-    if _NUL.search(raw):
-        raise BadRequest("Text must not contain the character U+0000.", field=_where_nul(raw))
+    decoded: B = _decoded(raw, shape)
+    if not shape.itemised and _NUL.search(raw):
+        raise BadRequest("Text must not contain the character U+0000.", field=_where_nul(_decoded(raw, Any)))
     return decoded
 
 
 def message_body(raw: msgspec.Raw) -> MessageBody:
     """A message's body from the field `body`, checked by the domain's own rules. Unknown fields are refused."""
     checked = message.parse(bytes(raw), "agent")
-    given = msgspec.json.decode(raw)
+    given = _decoded(raw, Any)
     _refuse_unknown(given, _fields_of[checked.kind], "body")
     for name, shape in (("buttons", message.Button), ("options", message.Option)):
         known = {field.name for field in msgspec.structs.fields(shape)}
@@ -80,7 +75,7 @@ def message_body(raw: msgspec.Raw) -> MessageBody:
 
 
 def _refuse_unknown(given: dict[str, Any], known: set[str], where: str) -> None:
-    for name in given.keys() - known:
+    for name in sorted(given.keys() - known):
         raise BadRequest(f"Object contains unknown field `{name[:100]}`.", field=f"{where}.{name[:100]}")
 
 
@@ -89,14 +84,21 @@ _fields_of: dict[str, set[str]] = {
 }
 
 
-def _refusal(error: msgspec.ValidationError) -> BadRequest:
-    reason, field = explain(error)
-    return BadRequest(f"{reason}." if not field else f"`{field}`: {reason}.", field=field or None)
+def _decoded(raw: bytes | msgspec.Raw, shape: Any) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except msgspec.ValidationError as error:
+        reason, field = explain(error)
+        raise BadRequest(f"`{field}`: {reason}." if field else f"{reason}.", field=field or None) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.") from None
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.") from None
 
 
-def _where_nul(raw: bytes) -> str | None:
-    """The path of the first text (or name of a field) with U+0000 in it."""
-    pending: list[tuple[str, Any]] = [("", msgspec.json.decode(raw))]
+def _where_nul(body: Any) -> str | None:
+    """The path of the first text with U+0000 in it, or of the object that has it in a name."""
+    pending: list[tuple[str, Any]] = [("", body)]
     while pending:
         path, value = pending.pop()
         if isinstance(value, str) and "\x00" in value:

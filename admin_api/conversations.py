@@ -26,7 +26,16 @@ class InboxParameters(Paging, kw_only=True, frozen=True):
 
     app: Annotated[UUID, msgspec.Meta(description="One app; all of the agent's if left out.")] | None = None
     status: Status | None = None
-    assignee: Annotated[Filter, msgspec.Meta(description="`me`, `none`, or an agent's id.")] | None = None
+    assignee: (
+        Annotated[
+            Filter,
+            msgspec.Meta(
+                description="`me`, `none`, or an agent's id.",
+                extra_json_schema={"pattern": "^(me|none|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$"},
+            ),
+        ]
+        | None
+    ) = None
     topic: Filter | None = None
     tag: Filter | None = None
     q: (

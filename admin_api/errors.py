@@ -47,6 +47,11 @@ STATUS: dict[type[errors.DomainError], int] = {
 }
 
 
+def title_of(status: int) -> str:
+    """As RFC 9110 calls it; Python before 3.13 has an older name for one of them."""
+    return "Content Too Large" if status == 413 else HTTPStatus(status).phrase
+
+
 class Problem(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """RFC 9457. `code` is for programs, `detail` for the developer; `field` is where in the request it is wrong."""
 
@@ -98,7 +103,7 @@ def problem_response(error: errors.DomainError, request_id: str | None = None) -
     return _response(
         Problem(
             type="about:blank",
-            title=HTTPStatus(status).phrase,
+            title=title_of(status),
             status=status,
             code=error.code,
             detail=error.message,
@@ -116,7 +121,7 @@ def crash_response(request_id: str) -> Response:
     return _response(
         Problem(
             type="about:blank",
-            title=HTTPStatus.INTERNAL_SERVER_ERROR.phrase,
+            title=title_of(500),
             status=500,
             code=errors.Unavailable.code,
             detail="Something broke on our side. If it stays so, tell the operator this request's id.",

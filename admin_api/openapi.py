@@ -9,7 +9,6 @@ import re
 import sys
 from copy import deepcopy
 from functools import cache
-from http import HTTPStatus
 from inspect import cleandoc
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import msgspec
 
 from admin_api.auth import COOKIE, CSRF_HEADER
-from admin_api.errors import STATUS, Problem
+from admin_api.errors import STATUS, Problem, title_of
 from admin_api.operations import Door, Operation
 from admin_api.parameters import Nothing
 from admin_api.routes import OPERATIONS
@@ -207,6 +206,9 @@ def _components() -> dict[str, Any]:
         "discriminator": body["discriminator"],
     }
     named = deepcopy(named)
+    for part in (*body["discriminator"]["mapping"].values(), REF.format(name="Button"), REF.format(name="Option")):
+        # The sockets ignore unknown fields, these doors refuse them (`bodies.message_body`).
+        named[part.rpartition("/")[2]]["additionalProperties"] = False
     for schema in named.values():
         if "description" in schema:
             schema["description"] = re.sub(r"\s*\n\s*", " ", cleandoc(schema["description"]))
@@ -217,7 +219,7 @@ def _problem(status: int) -> dict[str, Any]:
     headers = {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
     example: dict[str, Any] = {
         "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
+        "title": title_of(status),
         "status": status,
         "code": _CODES[status],
         "detail": _MEANINGS[status],

@@ -14,6 +14,7 @@ from admin_api.parameters import Nothing
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from admin_api.bodies import Body
     from admin_api.doors import ApiDoors, ApiRates
     from server.domain.agents import Agent
     from server.storage.apps import App
@@ -114,7 +115,7 @@ class Operation:
     description: str = ""
     parameters: type[msgspec.Struct] = Nothing
     query: type[msgspec.Struct] = Nothing
-    body: type[msgspec.Struct] | None = None
+    body: type[Body] | None = None
     body_optional: bool = False
     body_example: Any = None
     largest: Literal["body", "batch"] = "body"

@@ -23,7 +23,14 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _SAFE = "!$&'()*+,;=:@-._~"  # RFC 3986 §3.3: what a path segment may hold as it is
 
 ExternalId = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=MAX_EXTERNAL_ID, description="The app's own id of the user.")
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=MAX_EXTERNAL_ID,
+        description="The app's own id of the user: printable characters.",
+        # Near enough for a generator; `check_external_id` says exactly.
+        extra_json_schema={"pattern": "^[^\\u0000-\\u001f\\u007f-\\u00a0\\u2028\\u2029]+$"},
+    ),
 ]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT, description="Most items of a page.")]
 Cursor = Annotated[

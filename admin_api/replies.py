@@ -16,12 +16,14 @@ from admin_api.operations import Answer, Answered, Call, Door, Operation
 from admin_api.parameters import Nothing
 from admin_api.records import MESSAGE_BODY, Event, Status, Summary
 from admin_api.translate import event_record, summary_record
+from server.domain.conversation import MAX_TAG_CHARS, MAX_TAGS
 from server.domain.errors import NotFound
 from server.domain.events import Kind
 from server.domain.intents import Message
 from server.domain.numbering import Numbered
 from server.services.directory import Place
 
+Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TAG_CHARS, pattern=r"\S")]
 MessageBody = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=MESSAGE_BODY)]
 
 
@@ -57,7 +59,7 @@ class Assignment(Body, kw_only=True, frozen=True):
 class Tags(Body, kw_only=True, frozen=True):
     """All tags the conversation shall have: up to 50, each up to 50 characters; kept in lower case."""
 
-    tags: list[str]
+    tags: Annotated[list[Tag], msgspec.Meta(max_length=MAX_TAGS)]
 
 
 class ReadWish(Body, kw_only=True, frozen=True):

@@ -1,7 +1,7 @@
 """`/v1/users/{external_id}/transactions` and `/v1/transactions:batch`: what the app sold, in versions of its own."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -61,6 +61,8 @@ class BatchItem(TransactionFacts, kw_only=True, frozen=True):
 
 class Batch(Body, kw_only=True, frozen=True):
     """Each item is checked and answered by itself, so that one bad transaction costs no other."""
+
+    itemised: ClassVar[bool] = True
 
     transactions: Annotated[
         list[msgspec.Raw],
@@ -130,13 +132,21 @@ async def list_transactions(call: Call[UserPath, Paging, None]) -> Answer:
     )
 
 
+class _Named(msgspec.Struct):
+    """As much of a bad item as it takes to say which one it was."""
+
+    user: Any = None
+    id: Any = None
+
+
 def _refused(raw: msgspec.Raw, refusal: BadRequest) -> BatchResult:
-    given = msgspec.json.decode(raw)
-    names = given if isinstance(given, dict) else {}
-    user, name = names.get("user"), names.get("id")
+    try:
+        named = msgspec.json.decode(raw, type=_Named)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        named = _Named()
     return BatchResult(
-        user=user if isinstance(user, str) else None,
-        id=name if isinstance(name, str) else None,
+        user=named.user if isinstance(named.user, str) else None,
+        id=named.id if isinstance(named.id, str) else None,
         error=refusal_of(refusal),
     )
 

@@ -1,7 +1,8 @@
-"""The whole HTTP application over a real database, called in the process, with two apps that must not see each other."""
+"""The whole HTTP application over a real database, called in the process; two apps that must not see each other."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -9,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from admin_api.app import ApiDoors, ApiLimits, create_app
+from admin_api.app import ApiDoors, create_app
 from server.clock import SystemClock
 from server.config import Config
 from server.domain.events import Author, AuthorType
@@ -23,7 +24,7 @@ from server.telemetry import get_logger
 from server.wiring import Node
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from starlette.applications import Starlette
     from starlette.types import Receive, Scope, Send
@@ -56,23 +57,21 @@ class Site:
         self.clients: list[httpx.AsyncClient] = []
 
     def doors(self, **other: Any) -> ApiDoors:
-        return ApiDoors(
-            **{
-                "services": self.node.services,
-                "config": self.node.config,
-                "clock": self.node.clock,
-                "metrics": self.node.metrics,
-                "log": get_logger("test"),
-                "chat": no_socket,
-                "desk": no_socket,
-                "readiness": no_reasons,
-                "demo_session": None,
-                "version": "1.2.3",
-                "database_info": lambda: {"version": "18"},
-                "limits": ApiLimits(),
-            }
-            | other
+        """What wiring gives to the application, with `other` instead of some of it."""
+        doors = ApiDoors(
+            services=self.node.services,
+            config=self.node.config,
+            clock=self.node.clock,
+            metrics=self.node.metrics,
+            log=get_logger("test"),
+            chat=no_socket,
+            desk=no_socket,
+            readiness=no_reasons,
+            demo_session=None,
+            version="1.2.3",
+            database_info=lambda: {"version": "18"},
         )
+        return dataclasses.replace(doors, **other)
 
     def application(self, **other: Any) -> Starlette:
         return create_app(self.doors(**other))
@@ -94,14 +93,19 @@ class Site:
         )
 
     async def open(
-        self, tenant: Tenant, external_id: str, text: str = "Hello", *, topic: str | None = None, ride: str | None = None
+        self,
+        tenant: Tenant,
+        external_id: str,
+        text: str = "Hello",
+        *,
+        topic: str | None = None,
+        ride: str | None = None,
     ) -> UUID:
         """The user opens a conversation; returns its id."""
         place = await self.place(tenant, external_id)
         author = Author(AuthorType.USER, str(place.user_id))
-        await self.node.services.messaging.open(
-            place, author, topic=topic, transaction_id=ride, first=Message(uuid4(), author, from_struct(Text(text=text)))
-        )
+        first = Message(uuid4(), author, from_struct(Text(text=text)))
+        await self.node.services.messaging.open(place, author, topic=topic, transaction_id=ride, first=first)
         return place.conversation_id
 
     async def write(self, tenant: Tenant, external_id: str, conversation: UUID, text: str) -> Numbered:

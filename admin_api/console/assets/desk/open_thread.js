@@ -37,6 +37,8 @@ export class Thread {
   loaded = false;
   /** Newest seq the agent had before them when they last touched the reply: what they are answering. */
   basis = 0;
+  /** Newest message of the customer that this page has told the server to be read. */
+  readUpTo = 0;
   atEnd = true;
 
   /** @param {string} id */
@@ -194,13 +196,17 @@ export function discard(current, id) {
 
 /** Everything up to the end is on screen in front of the agent. @param {Thread} current */
 export async function markRead(current) {
+  const seq = current.events.findLast((event) => event.kind === "message" && event.author.type === "user")?.seq ?? 0;
   const summary = desk.inbox.get(current.id);
-  const seq = current.newest;
-  if (!summary || !current.loaded || seq <= (summary.agent_read_seq ?? 0) || !(summary.agent_unread ?? 0)) return;
-  desk.merge([{ ...summary, agent_unread: 0, agent_read_seq: seq }]);
+  // Judged by the thread, not by the inbox's count of unread messages: that may come later than the message itself.
+  if (!current.loaded || seq <= Math.max(current.readUpTo, summary?.agent_read_seq ?? 0)) return;
+  const before = current.readUpTo;
+  current.readUpTo = seq;
+  if (summary) desk.merge([{ ...summary, agent_unread: 0, agent_read_seq: seq }]);
   try {
     await api.read(current.id, seq);
   } catch (error) {
+    current.readUpTo = before;
     console.warn("The read mark was not stored", error);
   }
 }

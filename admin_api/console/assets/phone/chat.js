@@ -67,7 +67,7 @@ export function Chat({ view }) {
   }
 
   return html`<div class="app chat">
-    <${Header} name=${agentName(conversation)} typing=${typing} online=${current.connection.live && current.model.agentsOnline} />
+    <${Header} name=${agentName(conversation)} typing=${typing} live=${current.connection.live} online=${current.connection.live && current.model.agentsOnline} />
     <${ConnectionBanner} />
     ${ride && html`<${RideCard} ride=${ride} />`}
     <div class="scroll thread" ref=${scroller} onScroll=${onScroll} role="log" aria-live="off" aria-label="Messages" tabindex="0">
@@ -97,9 +97,10 @@ function lastMine(rows) {
   return null;
 }
 
-/** @param {{ name: string, typing: string[], online: boolean }} properties */
-function Header({ name, typing, online }) {
-  const line = typing.length > 0 ? `${typing[0]} is typing…` : online ? "Online now" : "You can leave, we will notify you";
+/** @param {{ name: string, typing: string[], live: boolean, online: boolean }} properties */
+function Header({ name, typing, live, online }) {
+  const calm = live ? "We answer here" : "Not connected";
+  const line = typing.length > 0 ? `${typing[0]} is typing…` : online ? "Online now" : calm;
   return html`<header class="bar">
     <button type="button" class="icon-button" aria-label="Back" onClick=${() => show({ screen: "help" })}><${Icon} name="back" /></button>
     <span class=${name ? "avatar agent" : "avatar brand"}>${name ? initials(name) : html`<img src="/assets/phone/icon.svg" alt="" />`}</span>

@@ -43,15 +43,17 @@ export function factsOf(transaction) {
   return facts;
 }
 
+/** Words that many apps use; the status itself is the app's own and may be any text. */
 const TONES = /** @type {Record<string, string>} */ ({
   completed: "good", delivered: "good", paid: "good", captured: "good", done: "good",
-  cancelled: "bad", canceled: "bad", failed: "bad", declined: "bad", refunded: "warm", disputed: "bad",
-  requested: "live", arriving: "live", accepted: "live", in_progress: "live", ongoing: "live", driver_arriving: "live", pending: "warm",
+  cancelled: "bad", canceled: "bad", failed: "bad", declined: "bad", disputed: "bad", "no show": "bad",
+  refunded: "warm", pending: "warm",
+  requested: "live", accepted: "live", arriving: "live", "driver arriving": "live", "in progress": "live", ongoing: "live",
 });
 
 /** @param {string | undefined} status @returns {string} class of its pill: good, bad, warm, live or plain */
 export function tone(status) {
-  return TONES[status ?? ""] ?? "plain";
+  return TONES[(status ?? "").toLowerCase().replaceAll("_", " ")] ?? "plain";
 }
 
 /** @param {string | undefined} name @returns {string} up to two letters for an avatar */

@@ -22,7 +22,7 @@ LARGEST_SAFE = 2**53
 # Frames that end a socket by their meaning, not by their form.
 ENDING = {"hello", "logout"}
 # Frames without an answer of their own; a `ref` in them is only an unknown field.
-UNANSWERED = {"ack", "read", "typing", "foreground", "ping", "unwatch"}
+UNANSWERED = {"ack", "read", "typing", "foreground", "ping", "unwatch", "watch_inbox", "presence"}
 
 
 class Verdict(Enum):
@@ -51,7 +51,7 @@ def judge(kind: str, data: str | bytes, codec: Codec) -> Garbage:
         decoded = _decoded(data)
     except _Borderline:
         return Garbage(kind, data, Verdict.EITHER)
-    except RecursionError:
+    except (RecursionError, UnicodeDecodeError):
         return Garbage(kind, data, Verdict.EITHER)
     except (ValueError, msgspec.DecodeError):
         return Garbage(kind, data, Verdict.BROKEN)

@@ -231,7 +231,11 @@ class RawSocket:
         start = len(self.received)
         await self.send(frame | {"ref": ref})
         return await self.wait_for(
-            lambda answer: answer.get("ref") == ref and answer["t"] in ANSWERS,
+            # `watch_inbox` is answered by the inbox itself.
+            lambda answer: (
+                (answer.get("ref") == ref and answer["t"] in ANSWERS)
+                or (frame["t"] == "watch_inbox" and answer["t"] == "inbox" and answer["full"])
+            ),
             f"the answer to {frame['t']}",
             within=within,
             start=start,

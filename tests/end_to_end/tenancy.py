@@ -86,6 +86,16 @@ def create_tenant(server: RunningServer, label: str) -> Tenant:
     return tenant
 
 
+_shared: dict[str, Tenant] = {}
+
+
+async def shared_tenant(server: RunningServer) -> Tenant:
+    """One app for all checks that only need some: a command a check would cost more than the checks."""
+    if server.url not in _shared:
+        _shared[server.url] = await asyncio.to_thread(create_tenant, server, "Shared")
+    return _shared[server.url]
+
+
 async def create_tenants(server: RunningServer, *labels: str) -> list[Tenant]:
     return [await asyncio.to_thread(create_tenant, server, label) for label in labels]
 

@@ -6,6 +6,7 @@ it opens.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -57,9 +58,12 @@ def route_key(method: str, path: str) -> str:
     return f"{method.upper()} {re.sub(r'{[^}]*}', '{}', path)}"
 
 
+_versions = itertools.count(7)
+
+
 def _ride(_: Ids) -> Frame:
     return {
-        "version": 7,
+        "version": next(_versions),
         "kind": "ride",
         "status": "stolen",
         "title": "not yours",
@@ -105,6 +109,9 @@ ROUTES = (
         lambda ids: f"/v1/users/{ids.user}/transactions/{ids.transaction}",
         _ride,
     ),
+    Route("DELETE /v1/users/{}", Door.APP_SERVER, Space.OWN, _user("")),
+    Route("GET /v1/users/{}/export", Door.APP_SERVER, Space.SHARED, _user("/export")),
+    Route("POST /v1/users/{}/messages", Door.APP_SERVER, Space.OWN, _user("/messages"), _message),
     Route("GET /v1/users/{}/transactions", Door.APP_SERVER, Space.SHARED, _user("/transactions")),
     Route("POST /v1/transactions:batch", Door.APP_SERVER, Space.OWN, _plain("/v1/transactions:batch"), _batch),
     Route("POST /v1/users/{}/tokens", Door.APP_SERVER, Space.OWN, _user("/tokens"), lambda _: {}),
@@ -123,6 +130,9 @@ ROUTES = (
         Space.SHARED,
         lambda ids: f"/admin/v1/conversations?app={ids.app}&status=open",
     ),
+    Route("GET /admin/v1/agents", Door.DESK, Space.SHARED, lambda ids: f"/admin/v1/agents?app={ids.app}"),
+    Route(f"GET {_CONVERSATION}/deliveries", Door.DESK, Space.SHARED, _thread("/deliveries")),
+    Route(f"POST {_CONVERSATION}/tags", Door.DESK, Space.SHARED, _thread("/tags"), lambda _: {"tags": ["stolen"]}),
     Route(f"GET {_CONVERSATION}", Door.DESK, Space.SHARED, _thread("")),
     Route(f"GET {_CONVERSATION}/events", Door.DESK, Space.SHARED, _thread("/events?after=0&limit=100")),
     Route(f"POST {_CONVERSATION}/messages", Door.DESK, Space.SHARED, _thread("/messages"), _message),

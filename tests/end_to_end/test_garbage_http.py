@@ -16,7 +16,7 @@ import pytest_asyncio
 from tests.end_to_end.deskbell_process import clean_environment
 from tests.end_to_end.rawsocket import RawSocket, Refused, hello
 from tests.end_to_end.server_log import unmoved
-from tests.end_to_end.tenancy import RunningServer, Tenant, create_tenants, settle
+from tests.end_to_end.tenancy import RunningServer, Tenant, settle, shared_tenant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ HANDSHAKE = (
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def tenant(demo_server: RunningServer) -> Tenant:
-    created = (await create_tenants(demo_server, "Requests"))[0]
+    created = await shared_tenant(demo_server)
     await settle(created)
     return created
 
@@ -117,7 +117,7 @@ async def test_subprotocols(tenant: Tenant) -> None:
     assert 400 <= refusal.value.status < 500
 
 
-@pytest.mark.parametrize(("credential", "seconds"), [("server key", 14), ("agent token", 14), ("none", 6)])
+@pytest.mark.parametrize(("credential", "seconds"), [("server key", 11), ("agent token", 11), ("none", 4)])
 async def test_schemathesis(tenant: Tenant, tmp_path: Path, credential: str, seconds: int) -> None:
     """Requests made from the published schema, right and wrong ones, while a customer stays connected."""
     token = {"server key": tenant.server_key, "agent token": tenant.agent["token"]}.get(credential)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tests.end_to_end.device import Device, numbering_faults
 from tests.end_to_end.rawsocket import CODECS, MSGPACK, Closed, Codec, Frame, Rest, fresh_id
 from tests.end_to_end.server_log import unmoved
-from tests.end_to_end.tenancy import Tenant, create_tenants, text_body
+from tests.end_to_end.tenancy import Tenant, shared_tenant, text_body
 
 if TYPE_CHECKING:
     import pytest
@@ -39,7 +39,7 @@ class RestlessDevice(Device):
         self.counts: Counter[str] = Counter()
         self._asked: dict[int, str] = {}
         self._unanswered: set[str] = set()
-        self._send_again = False
+        self._again_at: float | None = None
 
     def answered(self, answer: Frame) -> None:
         message = self._asked.pop(answer["ref"], None)
@@ -53,7 +53,7 @@ class RestlessDevice(Device):
             self._unanswered.discard(message)
         else:
             self.counts[answer["code"]] += 1
-            self._send_again = True
+            self._again_at = time.monotonic() + answer.get("retry_after_ms", 100) / 1000
             if answer["code"] not in TRY_AGAIN:
                 self.faults.append(f"a message was refused: {answer}")
 
@@ -83,9 +83,12 @@ class RestlessDevice(Device):
     async def _come_back(self) -> None:
         """A new connection, and the whole outbox again with the same ids (C2)."""
         self._asked.clear()
-        self._unanswered.clear()
-        self._send_again = False
         await self.connect()
+        await self._send_outbox()
+
+    async def _send_outbox(self) -> None:
+        self._unanswered.clear()
+        self._again_at = None
         for message in list(self.outbox):
             self.counts["sent again"] += 1
             await self._send(message)
@@ -96,7 +99,9 @@ class RestlessDevice(Device):
         while time.monotonic() < end:
             what = self.random.random()
             try:
-                if self._send_again or what < 0.04:
+                if self._again_at is not None:
+                    await self._wait_and_send_outbox()
+                elif what < 0.04:
                     self.counts["reconnects"] += 1
                     await self.drop()
                     await asyncio.sleep(self.random.random() * 0.05)
@@ -109,7 +114,12 @@ class RestlessDevice(Device):
                 if closed.code not in (1006, 4000, 4001):
                     self.faults.append(f"closed by the server: {closed}")
                 await self._come_back()
-            await asyncio.sleep(self.random.random() * 0.02)
+            await asyncio.sleep(self.random.random() * 0.04)
+
+    async def _wait_and_send_outbox(self) -> None:
+        """What was refused for now goes out again in its order, after the delay the server asked for."""
+        await asyncio.sleep(max((self._again_at or 0) - time.monotonic(), 0))
+        await self._send_outbox()
 
     async def _send_old_again(self) -> None:
         """A message long acknowledged, once more: the first result is due, for ever (S2)."""
@@ -125,10 +135,10 @@ class RestlessDevice(Device):
         while self.outbox or self._asked:
             assert time.monotonic() < deadline, f"{len(self.outbox)} messages never came back, {len(self._asked)} refs"
             seen = len(self.socket.received)
-            if self._send_again or self.socket.is_closed:
-                await self.drop()
+            if self.socket.is_closed:
                 await self._come_back()
-                continue
+            elif self._again_at is not None:
+                await self._wait_and_send_outbox()
             with suppress(TimeoutError, Closed):
                 await self.socket.wait_for(lambda _: True, "the next frame", within=2, start=seen)
 
@@ -150,7 +160,7 @@ async def replies(tenant: Tenant, conversations: list[str], stop: asyncio.Event)
 
 
 async def test_devices_agree(demo_server: RunningServer, capsys: pytest.CaptureFixture[str]) -> None:
-    tenant = (await create_tenants(demo_server, "Ordering"))[0]
+    tenant = await shared_tenant(demo_server)
     customer = tenant.secret("customer")
     conversations = [fresh_id(), fresh_id()]
     reader = Device(tenant.url, tenant.user_token(customer), MSGPACK)

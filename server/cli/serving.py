@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from server.cli.process import EXIT_ADDRESS, StartError
+from server.cli.roles import only_for
 from server.cli.secret_key import load_secret_key
 from server.clock import SystemClock
 from server.gateway.uvicorn_control import ControlProtocol
@@ -76,7 +77,7 @@ async def serve_node(
     try:
         if prepare is not None:
             await prepare(node)
-        app = node.app(version("deskbell"), demo_session)
+        app = only_for(node.app(version("deskbell"), demo_session), roles)
         servers = [_Server(_server_config(app)) for _ in listening]
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         async with asyncio.TaskGroup() as group:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def _restored() -> Iterator[None]:
     """Logging is global: put back what stood, for the tests that follow."""
     root = logging.getLogger()
-    before = (root.handlers[:], root.level)
+    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
     yield
-    root.handlers[:], _ = before
-    root.setLevel(before[1])
-    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**config)
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

@@ -192,7 +192,8 @@ export class Connection {
     if (error.code === "unauthorized" && !this.#renewed) this.#renew();
     else if (error.retry) this.#lost(this.#socket, error.retry_after_ms);
     else {
-      this.reason = error.message || error.code;
+      console.warn("hello was refused:", error.code, error.message); // the message is for a developer
+      this.reason = error.code === "unauthorized" ? "You are not signed in any more." : "The server refused the connection.";
       if (this.#move("refuse")) this.#drop(1000);
     }
   }

@@ -46,6 +46,7 @@ class Device:
         if whole_log:
             self.usn, self.log = 0, []
         self._offered = self.usn
+        self._acked = self.usn or 0
         self._socket = await RawSocket.open(self.url, "/v1/chat", self.codec)
         self._socket.on_frame = self._take
         self.welcome = await say_hello(self._socket, self.token, device=self.device, usn=self.usn, epoch=self.epoch)

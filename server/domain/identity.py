@@ -74,4 +74,10 @@ def _time(claims: dict[str, Any], name: str) -> datetime:
 def _text(claims: dict[str, Any], name: str) -> str | None:
     """Optional facts never lock a user out: what cannot be used is left out."""
     value = claims.get(name)
-    return value[:200] if isinstance(value, str) and value and "\x00" not in value else None
+    if not isinstance(value, str) or not value or "\x00" in value:
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair: JSON can spell it, PostgreSQL cannot hold it
+        return None
+    return value[:200]

@@ -9,7 +9,7 @@ here can race, and everything here can be tried without a database.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 from uuid import UUID
 
 import msgspec
@@ -228,6 +228,8 @@ def apply(ledger: Ledger, intent: AnyIntent) -> Numbered:
             return _result(ledger.append(conversation, Kind.RATING_GIVEN, intent.author, body))
         case PutTransaction():
             return _put_transaction(ledger, intent.transaction)
+        case _:
+            assert_never(intent)
 
 
 def _post(ledger: Ledger, intent: Post) -> Numbered:

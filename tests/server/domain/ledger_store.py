@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
 from server.domain.conversation import Status
 from server.domain.events import AuthorType, Kind
@@ -18,6 +17,7 @@ from server.domain.transaction import RECENT
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from server.domain.conversation import Conversation
     from server.domain.events import Event

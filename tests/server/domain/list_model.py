@@ -115,7 +115,7 @@ class ListModel:
                 if reached <= thread.read[intent.reader]:
                     return Verdict(applied=False)
                 thread.read[intent.reader] = reached
-                body = {"reader": intent.reader, "seq": reached}
+                body: dict[str, Any] = {"reader": intent.reader, "seq": reached}
                 return self._write(intent.conversation_id, Line("receipt", intent.author, body))
             case SetStatus():
                 return self._set_status(intent, thread, now)
@@ -134,8 +134,10 @@ class ListModel:
                 return Verdict(applied=changed)
             case Rate():
                 thread.rating = (intent.score, intent.comment)
-                body = {"score": intent.score} | ({"comment": intent.comment} if intent.comment else {})
-                return self._write(intent.conversation_id, Line("rating.given", intent.author, body))
+                said = {"comment": intent.comment} if intent.comment else {}
+                return self._write(
+                    intent.conversation_id, Line("rating.given", intent.author, {"score": intent.score, **said})
+                )
 
     def _post(self, intent: Post, thread: Thread) -> Verdict:
         message = intent.message

@@ -85,6 +85,7 @@ AgentBody = Text | Attachment | Card | Choices | Coupon | TransactionShared
 _user_decoder = msgspec.json.Decoder(UserBody)
 _agent_decoder = msgspec.json.Decoder(AgentBody)
 _encoder = msgspec.json.Encoder()
+_MISSING = re.compile(r"missing required field `(\w+)`$")
 # An escaped U+0000 in JSON, not the six letters of one: an even number of backslashes stands before it.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -154,6 +155,8 @@ def _refusal(reason: str, sender: str) -> BadRequest:
     """msgspec says where as ``… - at `$.text` ``; we say it as ``body.text``."""
     message, _, path = reason.partition(" - at `$")
     field = "body" + path.rstrip("`").replace("[...]", "")
+    if missing := _MISSING.search(message):
+        field = f"{field}.{missing[1]}"
     if "Invalid value" in message and field == "body.kind":
         kinds = UserBody if sender == "user" else AgentBody
         names = ", ".join(sorted(str(kind.__struct_config__.tag) for kind in kinds.__args__))

@@ -115,9 +115,8 @@ def _last_message_record(raw: bytes | None) -> records.LastMessage | UnsetType:
     if raw is None:
         return UNSET
     last = _last_message.decode(raw)
-    return records.LastMessage(
-        seq=last["seq"], author=records.Author(type=last["author"]), at=last["at"], kind=last["kind"], text=last["text"]
-    )
+    author = msgspec.convert(last["author"], records.Author)
+    return records.LastMessage(seq=last["seq"], author=author, at=last["at"], kind=last["kind"], text=last["text"])
 
 
 def user_record(user: EndUser) -> records.User:

@@ -33,7 +33,7 @@ class AuthorType(StrEnum):
     SYSTEM = "system"
 
 
-class Author(msgspec.Struct, frozen=True):
+class Author(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who wrote an event. `id` is the user's or agent's id; the system's is `system`."""
 
     type: AuthorType

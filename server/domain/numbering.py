@@ -256,7 +256,7 @@ def _append_message(ledger: Ledger, conversation: Conversation, message: Message
         "seq": event.seq,
         "kind": body.kind,
         "text": body.preview,
-        "author": message.author.type.value,
+        "author": message.author,
         "at": event.at,
     }
     conversation.note_message(event.seq, _author_name(message.author), _json(preview))

@@ -153,7 +153,7 @@ def _last_message_record(listed: Listed) -> records.LastMessage | msgspec.UnsetT
     last = _last_message.decode(raw)
     return records.LastMessage(
         seq=last["seq"],
-        author=records.Author(type=last["author"]),
+        author=msgspec.convert(last["author"], records.Author),
         at=last["at"],
         kind=last["kind"],
         text=last["text"],

@@ -261,7 +261,7 @@ class LedgerAgainstLists(RuleBasedStateMachine):
             if said:
                 assert kept.last_message is not None
                 newest: dict[str, Any] = msgspec.json.decode(kept.last_message)
-                assert (newest["seq"], newest["author"]) == (said[-1][0], said[-1][1].author.type.value)
+                assert (newest["seq"], newest["author"]["type"]) == (said[-1][0], said[-1][1].author.type.value)
             else:
                 assert kept.last_message is None
 

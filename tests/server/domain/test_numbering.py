@@ -334,6 +334,6 @@ def test_the_preview_of_the_newest_message(desk: Desk) -> None:
         "seq": 2,
         "kind": "text",
         "text": "Where is my ride?",
-        "author": "user",
+        "author": {"type": "user", "id": CUSTOMER.id, "name": "Ada"},
         "at": "2030-01-01T00:00:00Z",
     }

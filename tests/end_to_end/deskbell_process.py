@@ -112,11 +112,16 @@ class DeskbellProcess:
     def log_tail(self) -> str:
         return self.log_path.read_text(errors="replace")[-3000:]
 
-    def kill(self) -> None:
-        """SIGKILL to the command itself and to nothing else: its children must notice on their own."""
+    def kill(self, *, with_children: bool = False) -> None:
+        """SIGKILL to the command itself: its children must notice on their own. ``with_children``: to all at once, as
+        when the machine loses its power (but for what the kernel had not written yet)."""
         process = self._running()
         self._family |= family_of(process.pid)
         process.kill()
+        if with_children:
+            for pid, began in self._family:
+                if start_time(pid) == began:
+                    os.kill(pid, signal.SIGKILL)
         process.wait(timeout=10)
         self._close()
 

@@ -9,12 +9,15 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tests.end_to_end.deskbell_process import DeskbellProcess, free_port
 from tests.end_to_end.device import Device, numbering_faults
 from tests.end_to_end.rawsocket import CODECS, MSGPACK, Closed, Codec, Frame, Rest, fresh_id
 from tests.end_to_end.server_log import unmoved
 from tests.end_to_end.tenancy import Tenant, shared_tenant, text_body
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from tests.end_to_end.tenancy import RunningServer
@@ -121,6 +124,22 @@ class RestlessDevice(Device):
         await asyncio.sleep(max((self._again_at or 0) - time.monotonic(), 0))
         await self._send_outbox()
 
+    async def write_until_cut_off(self) -> None:
+        """As fast as answers come, until the server is gone."""
+        await self.connect()
+        with suppress(Closed):
+            while True:
+                if len(self.outbox) < MAX_OUTBOX:
+                    await self._write()
+                else:
+                    await self.socket.wait_for(lambda _: True, "the next frame", start=len(self.socket.received))
+                await asyncio.sleep(0)
+
+    async def back_after_restart(self) -> None:
+        """The new process, and the outbox once more."""
+        await self._come_back()
+        await self.settle()
+
     async def _send_old_again(self) -> None:
         """A message long acknowledged, once more: the first result is due, for ever (S2)."""
         message = self.random.choice(self.written)
@@ -205,3 +224,43 @@ async def test_devices_agree(demo_server: RunningServer, capsys: pytest.CaptureF
     assert len(written) > 200
     assert counts["reconnects"] > 20
     assert counts["duplicate"] > 20
+
+
+async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three devices write at full speed, server and database are killed at once, the same data starts again."""
+    server = DeskbellProcess(tmp_path / "data", free_port(), tmp_path / "deskbell.log")
+    try:
+        ready = await asyncio.to_thread(server.start)
+        tenant = Tenant(ready["url"], ready["app"], ready["server_key"], ready["identity"], ready["agent"])
+        customer, conversation = tenant.secret("customer"), fresh_id()
+        reader = Device(tenant.url, tenant.user_token(customer))
+        await reader.connect()
+        await reader.socket.call({"t": "open", "conversation": conversation, "topic": "power cut"})
+        devices = [RestlessDevice(tenant, customer, CODECS[i % 2], [conversation], SEED + i) for i in range(3)]
+        writing = asyncio.gather(*(device.write_until_cut_off() for device in devices))
+        await reader.reached(150)
+        await asyncio.to_thread(server.kill, with_children=True)
+        await writing
+        acknowledged = {message: numbers for device in devices for message, numbers in device.results.items()}
+        await asyncio.to_thread(server.start)
+        await asyncio.gather(*(device.back_after_restart() for device in devices))
+        welcome = await reader.connect(whole_log=True)
+        await reader.reached(welcome["head"])
+        for device in (*devices, reader):
+            await device.reached(welcome["head"])
+            await device.close()
+        assert await asyncio.to_thread(server.terminate) == 0
+    finally:
+        server.sweep()
+    written = Counter(message["id"] for device in devices for message in device.written)
+    with capsys.disabled():
+        duplicates = sum(device.counts["duplicate"] for device in devices)
+        print(
+            f"\n  {len(acknowledged)} of {written.total()} acknowledged before the kill, {duplicates} found stored after it"
+        )
+    assert [device.faults for device in (*devices, reader)] == [[]] * 4
+    numbers = {event.get("id"): (event["conversation"], event["seq"], event["usn"]) for event in reader.log}
+    assert {message: numbers[message] for message in acknowledged} == acknowledged
+    assert Counter(event["id"] for event in reader.log if event["kind"] == "message") == written
+    assert numbering_faults(reader.log) == []
+    assert len(acknowledged) > 50

@@ -87,17 +87,17 @@ class Files:
 
 def page_routes(doors: ApiDoors) -> list[Route]:
     """`/`, `/phone`, `/desk`, `/assets/…`, and with a demo `/demo` and `/demo/session.json`."""
-    files = Files(FOLDER)
+    pages, assets = Files(FOLDER), Files(FOLDER / "assets")
     demo_session = doors.demo_session
 
     def file(name: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            return await _file(files, name, request)
+            return await _file(pages, name, request)
 
         return answer
 
     async def asset(request: Request) -> Response:
-        return await _file(files, f"assets/{request.path_params['name']}", request)
+        return await _file(assets, request.path_params["name"], request)
 
     async def landing(request: Request) -> Response:
         return RedirectResponse("/demo" if demo_session is not None else "/desk", headers={"Cache-Control": "no-store"})

@@ -1,25 +1,30 @@
-"""The whole HTTP application over a real database, called in the process; two apps that must not see each other."""
+"""The whole HTTP application over a real database, called in the process; tenants that must not meet."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from admin_api.app import ApiDoors, create_app
 from server.clock import SystemClock
 from server.config import Config
+from server.domain.agents import Agent, Role
 from server.domain.events import Author, AuthorType
-from server.domain.ids import user_id_of
+from server.domain.ids import AGENT_TOKEN_PREFIX, new_id, new_secret, secret_hash, user_id_of
 from server.domain.intents import Message
 from server.domain.message import Text, from_struct
 from server.services.directory import Place
 from server.services.people import Facts
+from server.storage import agents
 from server.storage.database import Database
+from server.storage.migrate import migrate
 from server.telemetry import get_logger
 from server.wiring import Node
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from server.domain.numbering import Numbered
+    from tests.support.postgres import PostgresForTests
 
 BASE = "http://desk.test"
 SECRET_KEY = "a secret key for tests, long enough"
@@ -45,7 +51,6 @@ class Tenant:
     agent: UUID
     email: str
     token: str
-    password: str
 
 
 class Site:
@@ -84,13 +89,16 @@ class Site:
         return client
 
     async def tenant(self, name: str) -> Tenant:
-        services = self.node.services
-        made = await services.apps.create(name)
+        """An app and an agent with a token. The agent has no password: hashing one takes longer than most tests."""
+        made = await self.node.services.apps.create(name)
+        app_id, now, token = made.app.app_id, self.node.clock.now(), new_secret(AGENT_TOKEN_PREFIX)
         email = f"{name.lower()}-{uuid4().hex[:8]}@example.org"
-        agent = await services.agents.create(email, made.app.app_id, name=f"Agent of {name}", password=f"{name} enters")
-        return Tenant(
-            made.app.app_id, name, made.server_key, agent.agent.agent_id, email, agent.token, f"{name} enters"
-        )
+        agent = Agent(agent_id=new_id(now), email=email, name=f"Agent of {name}")
+        async with self.node.database.transaction() as session:
+            await agents.upsert(session, agent, None, now)
+            await agents.put_membership(session, app_id, agent.agent_id, Role.AGENT, now)
+            await agents.insert_token(session, secret_hash(token), agent.agent_id, "token", now, None)
+        return Tenant(app_id, name, made.server_key, agent.agent_id, email, token)
 
     async def open(
         self,
@@ -127,26 +135,39 @@ async def no_reasons() -> dict[str, str]:
     return {}
 
 
-@pytest.fixture
-async def site(database_url: str, tmp_path: Any) -> AsyncIterator[Site]:
-    config = Config.load({"DESKBELL_DATA_DIR": str(tmp_path)})
-    database = await Database.connect(database_url)
-    node = Node(config, SystemClock(), database, SECRET_KEY, frozenset())
-    node.writer.start(node.tasks)
-    await node.bus.start(node.hub.receive)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One loop for all tests here, since they share a node; each has tenants of its own instead."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def node(postgres: PostgresForTests, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
+    config = Config.load({"DESKBELL_DATA_DIR": str(tmp_path_factory.mktemp("admin_api"))})
+    with postgres.fresh_database() as url:
+        await migrate(url, SystemClock())
+        node = Node(config, SystemClock(), await Database.connect(url), SECRET_KEY, frozenset())
+        node.writer.start(node.tasks)
+        await node.bus.start(node.hub.receive)
+        yield node
+        await node.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(node: Node) -> AsyncIterator[Site]:
     site = Site(node)
     yield site
     for client in site.clients:
         await client.aclose()
-    await node.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def kestrel(site: Site) -> Tenant:
     return await site.tenant("Kestrel")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def other(site: Site) -> Tenant:
     return await site.tenant("Other")
 

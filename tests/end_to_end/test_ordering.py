@@ -256,7 +256,7 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, capsys: pyt
     with capsys.disabled():
         duplicates = sum(device.counts["duplicate"] for device in devices)
         print(
-            f"\n  {len(acknowledged)} of {written.total()} acknowledged before the kill, {duplicates} found stored after it"
+            f"\n  {len(acknowledged)} of {written.total()} were acknowledged before the kill, {duplicates} more stored"
         )
     assert [device.faults for device in (*devices, reader)] == [[]] * 4
     numbers = {event.get("id"): (event["conversation"], event["seq"], event["usn"]) for event in reader.log}

@@ -130,6 +130,7 @@ class SocketsConfig(Section, frozen=True, kw_only=True):
     pong_s: float = 10.0
     stalled_s: float = 60.0
     token_grace_s: float = 25.0
+    admit: RateLimit | None = RateLimit(500, 1)
     drain_s: float = 10.0
     sweep_s: float = 1.5
 
@@ -208,6 +209,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("MAX_BATCH_BYTES", "limits.batch_bytes", _BYTES, "largest body of a :batch request"),
     Variable("WINDOW_EVENTS", "limits.window_events", whole(1, 10_000), "events offered and not acknowledged"),
     Variable("WINDOW_BYTES", "limits.window_bytes", _BYTES, "bytes offered and not acknowledged"),
+    Variable("ADMIT_SOCKETS", "sockets.admit", rate, "new sockets of a node: burst/seconds, or off"),
     Variable("HELLO_SECONDS", "sockets.hello_s", seconds(0.05, 600), "time to the first frame"),
     Variable("PING_SECONDS", "sockets.ping_interval_s", seconds(0.05, 3600), "between pings"),
     Variable("PONG_SECONDS", "sockets.pong_s", seconds(0.05, 600), "time to answer a ping"),

@@ -148,6 +148,9 @@ class Metrics:
         registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.connections = Gauge("deskbell_connections", "Open sockets.", ["door"], registry=registry)
+        self.refused_sockets = Counter(
+            "deskbell_refused_sockets", "Handshakes answered 503 because too many came at once.", registry=registry
+        )
         self.frames = Counter("deskbell_frames", "Frames received, by tag.", ["door", "t"], registry=registry)
         self.commits = Counter("deskbell_commits", "Transactions of the writer.", registry=registry)
         self.commit_items = Counter("deskbell_commit_items", "Events and other items they wrote.", registry=registry)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from admin_api.app import ApiDoors, Services, create_app
 from admin_api.auth import cookie_of
-
 from push.fcm import FcmSender
 from push.recording import RecordingSender
 from server.bus.memory import MemoryBus
@@ -43,6 +42,7 @@ from server.workers.housekeeping import Housekeeping
 from server.workers.push_outbox import PushOutbox
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
     from typing import Any
 
@@ -157,7 +157,9 @@ class Node:
 
     def app(self, version: str, demo_session: Callable[[], Awaitable[dict[str, Any]]] | None = None) -> Starlette:
         """The HTTP and WebSocket doors of this node."""
-        doors = Doors(self.house, cookie_of)
+        admit = self.config.sockets.admit
+        admission = Rates(self.clock, admit.burst if admit else None, admit.seconds if admit else 1.0, "new sockets")
+        doors = Doors(self.house, admission, cookie_of)
         return create_app(
             ApiDoors(
                 services=self.services,
@@ -174,9 +176,10 @@ class Node:
             )
         )
 
-    async def drain(self) -> None:
-        """Not ready any more; ask the sockets to leave, wait for what is under way, and close them."""
-        await drain(self.house)
+    async def drain(self, hurry: asyncio.Event | None = None) -> None:
+        """Not ready any more; ask the sockets to leave, wait for what is under way, and close them. `hurry` ends the
+        waiting."""
+        await drain(self.house, hurry)
 
     async def close(self) -> None:
         """Write what waits, stop the background, let go of connections."""

@@ -28,7 +28,8 @@ def demo(port: int | None, data: Path | None, as_json: bool) -> None:
     """Everything embedded, a sample ride-hailing app with customers, rides and a live thread."""
     with one_line():
         folder = data or load_config().database.data_dir.with_name("deskbell-demo")
-        config = load_config(port=port, data_dir=folder.absolute())
+        # Nobody needs a paced farewell from a demo.
+        config = load_config(port=port, data_dir=folder.absolute(), drain_seconds=0)
         if not as_json:
             click.echo(f"Starting PostgreSQL and Deskbell; the data is kept in {folder.absolute()} …", err=True)
         kestrel = Kestrel(folder / "demo.json")

@@ -65,10 +65,11 @@ async def serve_node(
 
     Raises StartError when an address cannot be listened on, and whatever `Node.open` raises.
     """
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        # The first asks to leave in good order, a second one not to wait for it.
+        loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
     listening = [_listen(config.http.host, config.http.port)]
     if config.http.gateway_port is not None:
         listening.append(_listen(config.http.host, config.http.gateway_port))
@@ -88,7 +89,7 @@ async def serve_node(
                 await server.listening.wait()
             await ready(node, _base_url(config, listening[0]))
             await stop.wait()
-            await node.drain()
+            await node.drain(hurry)
             for server in servers:
                 server.should_exit = True
             if watching:

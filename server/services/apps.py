@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+import asyncpg
 import msgspec
 
 from server.domain.errors import BadRequest, NotFound, Unauthorized
@@ -62,7 +63,10 @@ class Apps:
         return NewApp(app, server_key, identity)
 
     async def add_key(self, app_id: UUID, kid: str, alg: str, material: str) -> None:
-        """Register another key: an HS256 secret of ≥ 32 bytes, or a public key in PEM. An app has at most ten."""
+        """Register another key: an HS256 secret of ≥ 32 bytes, or a public key in PEM. An app has at most ten.
+
+        Raises BadRequest naming the field, NotFound if there is no such app.
+        """
         if alg not in ALGORITHMS:
             raise BadRequest(f"`alg` must be one of {', '.join(ALGORITHMS)}.", field="alg")
         if not 1 <= len(kid) <= 200 or not kid.isprintable():
@@ -77,13 +81,17 @@ class Apps:
                 check_public_key(alg, stored)
             except ValueError as error:
                 raise BadRequest(f"{error}.", field="material") from None
+        await self.find(app_id)
         known = await apps.list_keys(self._database, app_id)
         if any(key.kid == kid for key in known):
             raise BadRequest("There is a key with this `kid` already.", field="kid")
         if len(known) >= MAX_KEYS:
             raise BadRequest(f"An app has at most {MAX_KEYS} keys; remove one first.", field="kid")
-        async with self._database.session() as session:
-            await apps.insert_key(session, AppKey(app_id, kid, alg, stored), self._clock.now())
+        try:
+            async with self._database.session() as session:
+                await apps.insert_key(session, AppKey(app_id, kid, alg, stored), self._clock.now())
+        except asyncpg.UniqueViolationError:  # somebody else was faster
+            raise BadRequest("There is a key with this `kid` already.", field="kid") from None
 
     async def find(self, app_id: UUID) -> App:
         found = await apps.find_app(self._database, app_id)

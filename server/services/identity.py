@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
 
 ACCEPTED = {"HS256": ["HS256"], "RS256": ["RS256"], "ES256": ["ES256"], "EdDSA": ["EdDSA", "Ed25519"]}
+CURVES = {"ES256": "P-256", "EdDSA": "Ed25519"}
+MIN_RSA_BITS = 2048
 MAX_TOKEN_CHARS = 8192
 KEY_CACHE_S = 10.0
 MOST_CACHED = 10_000
@@ -107,11 +109,19 @@ def check_public_key(alg: str, pem: bytes) -> None:
     """Raises ValueError unless `pem` is a public key for `alg`."""
     kinds: dict[str, type[RSAKey | ECKey | OKPKey]] = {"RS256": RSAKey, "ES256": ECKey, "EdDSA": OKPKey}
     try:
-        key = kinds[alg].import_key(pem)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)  # what it warns of is refused below
+            key = kinds[alg].import_key(pem)
     except (JoseError, ValueError, KeyError):
         raise ValueError(f"this is not a public key in PEM for {alg}") from None
     if key.is_private:
         raise ValueError("this is a private key; give us the public one only")
+    # What would be taken here and then fail with every token, or be broken by a patient reader of tokens.
+    if isinstance(key, RSAKey) and key.raw_value.key_size < MIN_RSA_BITS:
+        raise ValueError(f"an RSA key must have at least {MIN_RSA_BITS} bits (RFC 7518, section 3.3)")
+    curve = CURVES.get(alg)
+    if isinstance(key, ECKey | OKPKey) and key.curve_name != curve:
+        raise ValueError(f"a key for {alg} must be on the curve {curve}, not {key.curve_name}")
 
 
 def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:

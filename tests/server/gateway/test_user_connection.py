@@ -554,19 +554,3 @@ async def test_the_wait_for_the_database_is_answered(house: House, monkeypatch: 
 
     assert isinstance(error, frames.Error)
     assert (error.code, error.retry) == ("unavailable", True)
-
-
-async def test_draining(house: House) -> None:
-    phone = await house.phone()
-    desk = await house.desk()
-    leaving = asyncio.ensure_future(house.node.drain())
-    await phone.until(lambda: phone.code() is not None)
-    phone.hang_up()
-    desk.hang_up()
-    house.clock.move(10)
-    await leaving
-
-    drain = phone.all(frames.Drain)[0]
-    assert 0 <= drain.reconnect_after_ms <= 10_000
-    assert phone.code() == 4000
-    assert desk.code() == 4000

@@ -296,6 +296,16 @@ def test_the_snapshot_is_of_the_moment_and_of_the_newest(ledger: Ledger) -> None
     assert ledger.snapshots[HERE].recent[0].status is None
 
 
+def test_a_new_version_does_not_make_a_transaction_newer(ledger: Ledger) -> None:
+    desk = Desk(ledger)
+    desk.put("early", 1)
+    ledger.recency["early"] = AT - timedelta(days=1)  # when it was first heard of, as storage says
+    desk.put("late", 1)
+    desk.put("early", 2, status="completed")
+    desk.open()
+    assert [known.id for known in ledger.snapshots[HERE].recent] == ["late", "early"]
+
+
 def test_a_chat_does_not_wait_for_context(ledger: Ledger) -> None:
     desk = Desk(ledger)
     desk.open(transaction_id="not-pushed-yet")

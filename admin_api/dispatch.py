@@ -16,7 +16,7 @@ from admin_api.envelope import REQUEST_ID
 from admin_api.errors import MethodNotAllowed, problem_response
 from admin_api.operations import Answer, Call, Door, Operation
 from admin_api.parameters import idempotency_key_of, path_of, query_of
-from server.domain.errors import BadRequest, DomainError, NotFound, Unauthorized
+from server.domain.errors import DomainError, NotFound, Unauthorized
 from server.domain.ids import secret_hash
 from server.telemetry import log_context
 
@@ -129,15 +129,9 @@ def method_not_allowed(method: str, allowed: list[str]) -> MethodNotAllowed:
 async def not_routed(request: Request, error: Exception) -> Response:
     """Starlette's own refusals, in our form."""
     assert isinstance(error, HTTPException)
-    refusal: DomainError
-    match error.status_code:
-        case 404:
-            refusal = NotFound(f"There is nothing at {request.url.path[:200]}.")
-        case 405:
-            allowed = sorted((error.headers or {}).get("Allow", "").split(", "))
-            refusal = method_not_allowed(request.method, allowed)
-        case _:
-            refusal = BadRequest(error.detail)
+    refusal: DomainError = NotFound(f"There is nothing at {request.url.path[:200]}.")
+    if error.status_code == 405:
+        refusal = method_not_allowed(request.method, sorted((error.headers or {}).get("Allow", "").split(", ")))
     return problem_response(refusal, request.scope.get(REQUEST_ID))
 
 

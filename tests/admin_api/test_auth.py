@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from admin_api.auth import bearer_of, cookie_of, csrf_token_of, session_of
+from admin_api.auth import bearer_of, cookie_of, csrf_token_of, session_of, set_cookie
 from server.domain.errors import Unauthorized
 
 SECRET = "dbc_" + "a" * 43
@@ -81,6 +81,11 @@ def test_csrf_token_tells_nothing_of_the_secret() -> None:
 def test_a_handshake_from_another_origin_has_no_cookie(headers: list[tuple[str, str]], accepted: bool) -> None:
     found = cookie_of(handshake(("Cookie", f"deskbell_session={SECRET}"), *headers))
     assert found == ((SECRET, csrf_token_of(SECRET)) if accepted else None)
+
+
+def test_a_host_that_is_none_gets_a_secure_cookie() -> None:
+    for host in ("", "["):
+        assert set_cookie(SECRET, 60, scheme="http", host=host).endswith("; Secure")
 
 
 def test_a_handshake_without_a_cookie() -> None:

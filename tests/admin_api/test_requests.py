@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from admin_api.app import ApiLimits
+from admin_api.envelope import Envelope
 from admin_api.operations import Door
 from admin_api.routes import OPERATIONS
 from server.config import RateLimit
@@ -247,3 +248,24 @@ async def test_a_client_that_leaves_is_no_crash(site: Site, kestrel: Tenant) -> 
     assert sent == []
     page = (await site.client().get("/metrics")).text
     assert 'method="PUT",route="/v1/users/{external_id}",status="499"' in page
+
+
+async def test_an_answer_that_breaks_off_is_cut(site: Site) -> None:
+    """Once the answer has begun only the connection's end can say that it is not whole."""
+    sent: list[Any] = []
+
+    async def half(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("broken in the middle")
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    envelope = Envelope(half, site.doors())
+    scope = {"type": "http", "method": "GET", "path": "/livez", "query_string": b"", "headers": []}
+    with pytest.raises(RuntimeError, match="in the middle"):
+        await envelope(scope, receive, send)
+    assert [message["type"] for message in sent] == ["http.response.start"]

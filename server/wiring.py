@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from server.gateway.doors import Doors
 from server.gateway.drain import drain
 from server.gateway.house import House
 from server.gateway.hub import Hub
+from server.gateway.presence import Presence
+from server.gateway.queue import Queue
 from server.gateway.sweep import Sweep
 from server.services.agents import Agents
 from server.services.announcements import announce
@@ -33,6 +36,7 @@ from server.services.people import People
 from server.services.rates import Rates
 from server.services.reading import Reading
 from server.services.vault import Vault
+from server.services.waiting import Waiting
 from server.storage.database import Database
 from server.storage.migrate import migrate
 from server.storage.writer import Writer
@@ -108,7 +112,7 @@ class Node:
                 preview=config.push.preview,
             ),
         )
-        self.hub = Hub(self.bus)
+        self.hub = Hub(self.bus, Presence(self.bus, clock, secrets.token_hex(6)))
         self.acks = AckBook(self.services.people, clock)
         self.house = House(
             config=config,
@@ -124,7 +128,9 @@ class Node:
             conversations=self.services.conversations,
             reading=Reading(database),
             agents=self.services.agents,
+            waiting=Waiting(database, clock),
         )
+        self.queue = Queue(self.house)
         self.sweep = Sweep(self.house)
         self.outbox = PushOutbox(self.services.notifications, clock, self.metrics, get_logger("deskbell.push"))
         self.health = Health(database, self.bus, self.services.notifications, clock)
@@ -150,6 +156,7 @@ class Node:
         if "gateway" in self.roles:
             self.acks.start(self.tasks)
             self.sweep.start()
+            self.queue.start()
         if "workers" in self.roles:
             self.outbox.start(self.tasks)
             Housekeeping(self.services.agents, self.clock).start(self.tasks)

@@ -40,6 +40,11 @@ def app_channel(app_id: UUID) -> Channel:
     return f"a:{app_id}"
 
 
+def presence_channel(app_id: UUID) -> Channel:
+    """What concerns which of an app's agents are online."""
+    return f"p:{app_id}"
+
+
 class Committed(msgspec.Struct, frozen=True, tag="committed"):
     """Events of one user's log that are committed, in order."""
 
@@ -86,14 +91,21 @@ class LoggedOut(msgspec.Struct, frozen=True, tag="logged_out"):
     auth_gen: int
 
 
-class AgentsOnline(msgspec.Struct, frozen=True, tag="agents_online"):
-    """How many agents of an app are there now."""
+class AgentsHere(msgspec.Struct, frozen=True, tag="agents_here"):
+    """These agents of an app are online with `node` now. A lease, to be repeated."""
 
     app_id: UUID
-    count: int
+    node: str
+    agents: tuple[UUID, ...]
 
 
-Hint = Committed | Touched | Typing | Replaced | LoggedOut | AgentsOnline
+class WhoIsHere(msgspec.Struct, frozen=True, tag="who_is_here"):
+    """A node that has customers of an app asks the others for their agents."""
+
+    app_id: UUID
+
+
+Hint = Committed | Touched | Typing | Replaced | LoggedOut | AgentsHere | WhoIsHere
 
 
 class Bus(Protocol):

@@ -78,6 +78,9 @@ class Conversation(msgspec.Struct, kw_only=True):
     last_message_seq: int = 0
     last_message_author: str | None = None
     other_message_seq: int = 0
+    waiting_since: datetime | None = None
+    last_wait_s: int | None = None
+    answered_at: datetime | None = None
     opened_at: datetime
     updated_at: datetime
 
@@ -87,6 +90,8 @@ class Conversation(msgspec.Struct, kw_only=True):
         self.status = TRANSITIONS[cause][previous]
         if self.status is not Status.SNOOZED:
             self.snoozed_until = None
+        if self.status is Status.RESOLVED:
+            self.waiting_since = None
         return previous if self.status is not previous else None
 
     def newest_message_not_by(self, author: str) -> int:
@@ -100,6 +105,18 @@ class Conversation(msgspec.Struct, kw_only=True):
         self.last_message_seq = seq
         self.last_message_author = author
         self.last_message = preview
+
+    def asked(self, at: datetime) -> None:
+        """The customer has spoken, and waits from the first unanswered message on."""
+        if self.waiting_since is None:
+            self.waiting_since = at
+
+    def answered(self, at: datetime) -> None:
+        """An agent has spoken: the wait is over, and remembered."""
+        if self.waiting_since is not None:
+            self.last_wait_s = max(0, int((at - self.waiting_since).total_seconds()))
+            self.answered_at = at
+            self.waiting_since = None
 
 
 MAX_TAGS = 50

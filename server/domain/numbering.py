@@ -266,8 +266,11 @@ def _append_message(ledger: Ledger, conversation: Conversation, message: Message
     by_user = message.author.type is AuthorType.USER
     if by_user:
         conversation.agent_unread += 1
+        conversation.asked(ledger.now)
     else:
         conversation.user_unread += 1
+        if message.author.type is AuthorType.AGENT:
+            conversation.answered(ledger.now)
     previous = conversation.move(Cause.USER_MESSAGE if by_user else Cause.AGENT_MESSAGE)
     if previous is not None:
         _status_event(ledger, conversation, SYSTEM, previous)

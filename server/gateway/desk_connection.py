@@ -62,7 +62,7 @@ class Watched(msgspec.Struct):
 class DeskConnection(Connection[DeskSession]):
     """One agent's page or program. `cookie` is the console session that came with the handshake, if one did."""
 
-    __slots__ = ("_cookie", "_credential", "_gathering", "_pumping", "_touched", "agent", "inboxes")
+    __slots__ = ("_cookie", "_credential", "_gathering", "_online", "_pumping", "_touched", "agent", "inboxes")
     door = "desk"
 
     def __init__(self, house: House, transport: Transport, codec: Codec, cookie: tuple[str, str] | None) -> None:
@@ -74,6 +74,7 @@ class DeskConnection(Connection[DeskSession]):
         self._pumping: dict[UUID, bool] = {}
         self._touched: dict[UUID, Touched] = {}
         self._gathering = False
+        self._online: frozenset[UUID] = frozenset()
 
     # -- frames --------------------------------------------------------------------------------------------
 
@@ -100,7 +101,7 @@ class DeskConnection(Connection[DeskSession]):
             case frames.Assign():
                 self.ask("assign", frame.ref, lambda: self._assign(frame))
             case frames.SetPresence():
-                pass  # part 7 routes by it; until then it is accepted and says nothing
+                self._show_presence(frame.state == "online")
 
     async def _hello(self, hello: frames.DeskHello) -> None:
         try:
@@ -114,6 +115,7 @@ class DeskConnection(Connection[DeskSession]):
                 ping_interval=self.house.config.sockets.ping_interval_s,
             )
             self.act(self.session.authenticated(welcome, self.house.clock.monotonic()))
+            self._show_presence(True)
         except DomainError as refusal:
             self.send(error_frame(UNSET, refusal))
             if isinstance(refusal, Unauthorized):
@@ -121,6 +123,16 @@ class DeskConnection(Connection[DeskSession]):
         finally:
             if self.session.state is ServerState.AUTHENTICATING:
                 self.close(CloseCode.DRAIN, "not now")
+
+    def _show_presence(self, online: bool) -> None:
+        """Let customers know whether this agent is there. Only what changes is told."""
+        wanted = frozenset(self._agent.memberships) if online and not self.closed else frozenset()
+        presence = self.house.hub.presence
+        for app_id in wanted - self._online:
+            presence.arrive(app_id, self._agent.agent_id)
+        for app_id in self._online - wanted:
+            presence.leave(app_id, self._agent.agent_id)
+        self._online = wanted
 
     async def _who(self, token: str) -> Agent:
         """By an API token; or by the console's cookie, when the page also knows the CSRF token that belongs to it."""
@@ -282,6 +294,8 @@ class DeskConnection(Connection[DeskSession]):
             self.close(CloseCode.REVOKED, "the token or the session has ended")
         except Unavailable:
             return
+        if self._online:
+            self._show_presence(True)
         for app_id in [app_id for app_id in self.inboxes if app_id not in self._agent.memberships]:
             del self.inboxes[app_id]
             self.house.hub.unwatch_inbox(app_id, self)
@@ -361,6 +375,8 @@ class DeskConnection(Connection[DeskSession]):
             del self._pumping[conversation_id]
 
     def left(self) -> None:
+        if self.agent is not None:
+            self._show_presence(False)
         for conversation_id in tuple(self.session.watches):
             self.house.hub.unwatch(conversation_id, self)
         for app_id in self.inboxes:

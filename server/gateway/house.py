@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from server.services.messaging import Messaging
     from server.services.people import People
     from server.services.reading import Reading
+    from server.services.waiting import Waiting
     from server.tasks import Tasks
     from server.telemetry import Metrics
 
@@ -43,6 +44,7 @@ class House:
         conversations: Conversations,
         reading: Reading,
         agents: Agents,
+        waiting: Waiting,
     ) -> None:
         self.config = config
         self.clock = clock
@@ -57,6 +59,7 @@ class House:
         self.conversations = conversations
         self.reading = reading
         self.agents = agents
+        self.waiting = waiting
         sockets = config.sockets
         self.pace = Pace(
             hello_within=sockets.hello_s,

@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from sdk_protocol.frames import Signal
 from server.bus.interface import (
-    AgentsOnline,
+    AgentsHere,
     Committed,
     LoggedOut,
     Replaced,
     Touched,
     Typing,
+    WhoIsHere,
     app_channel,
     conversation_channel,
     user_channel,
@@ -25,6 +27,7 @@ from server.gateway.translate import encoded
 if TYPE_CHECKING:
     from server.bus.interface import Bus, Channel, Hint
     from server.gateway.desk_connection import DeskConnection
+    from server.gateway.presence import Presence
     from server.gateway.user_connection import UserConnection
 
 UserKey = tuple[UUID, UUID]
@@ -33,8 +36,10 @@ UserKey = tuple[UUID, UUID]
 class Hub:
     """The node's register of readers."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, presence: Presence) -> None:
         self._bus = bus
+        self.presence = presence
+        presence.changed = self._agents_online
         self.users: dict[UserKey, set[UserConnection]] = {}
         self.watchers: dict[UUID, set[DeskConnection]] = {}
         self.inboxes: dict[UUID, set[DeskConnection]] = {}
@@ -42,8 +47,11 @@ class Hub:
     # -- the register --------------------------------------------------------------------------------------
 
     def add_user(self, key: UserKey, connection: UserConnection) -> None:
-        self.users.setdefault(key, set()).add(connection)
-        self._bus.subscribe(user_channel(*key))
+        if key not in self.users:
+            self.users[key] = set()
+            self._bus.subscribe(user_channel(*key))
+            self.presence.listen(key[0])
+        self.users[key].add(connection)
 
     def remove_user(self, key: UserKey, connection: UserConnection) -> None:
         held = self.users.get(key)
@@ -52,6 +60,7 @@ class Hub:
             if not held:
                 del self.users[key]
                 self._bus.unsubscribe(user_channel(*key))
+                self.presence.unlisten(key[0])
 
     def watch(self, conversation_id: UUID, connection: DeskConnection) -> None:
         self.watchers.setdefault(conversation_id, set()).add(connection)
@@ -96,8 +105,8 @@ class Hub:
             case LoggedOut():
                 for user in tuple(self.users.get((hint.app_id, hint.user_id), ())):
                     user.revoked(hint.auth_gen)
-            case AgentsOnline():
-                pass
+            case AgentsHere() | WhoIsHere():
+                self.presence.receive(hint)
 
     def _committed(self, channel: Channel, hint: Committed) -> None:
         if channel.startswith("c:"):
@@ -122,6 +131,13 @@ class Hub:
         else:
             for user in tuple(self.users.get((hint.app_id, hint.user_id), ())):
                 user.typing(hint)
+
+    def _agents_online(self, app_id: UUID, count: int) -> None:
+        signal = Signal(kind="presence", agents_online=count)
+        for (app, _), users in tuple(self.users.items()):
+            if app == app_id:
+                for user in tuple(users):
+                    user.signal(signal)
 
     def _of_channel(self, channel: Channel) -> tuple[UserConnection, ...]:
         _, app_id, user_id = channel.split(":")

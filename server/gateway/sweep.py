@@ -65,6 +65,7 @@ class Sweep:
             now = house.clock.monotonic()
             for connection in tuple(house.connections):
                 connection.tick(now)
+            house.hub.presence.tick()
 
     async def sweep(self) -> None:
         """Look everything over once. Raises Unavailable when the database is away."""

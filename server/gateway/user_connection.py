@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 FOREGROUND_LEASE = timedelta(seconds=75)
 """How long a device counts as looked at without being renewed: a dead node's claims run out."""
 DEFAULT_HISTORY = 50
+SIGNAL_BUFFERED = 64 * 1024
+"""Bytes a reader may be behind and still get signals."""
 CAPABILITIES: list[str] = []
 
 
@@ -268,8 +270,12 @@ class UserConnection(Connection[ServerSession]):
 
     def typing(self, hint: Typing) -> None:
         """Somebody on the other side types."""
-        if self.session.state is ServerState.LIVE:
-            self.send(typing_signal(hint))
+        self.signal(typing_signal(hint))
+
+    def signal(self, signal: frames.Signal) -> None:
+        """Something ephemeral: dropped when the reader is not there yet, or does not keep up."""
+        if self.session.state is ServerState.LIVE and self.transport.buffered < SIGNAL_BUFFERED:
+            self.send(signal)
 
     def replaced(self, newer: tuple[int, int]) -> None:
         """A socket of the same device said hello; the one that holds it by less goes (4409)."""
@@ -298,8 +304,12 @@ class UserConnection(Connection[ServerSession]):
 
     def synced(self) -> None:
         """Everything there is was offered."""
-        if self.session.state in (ServerState.SYNCING, ServerState.LIVE):
+        first = self.session.state is ServerState.SYNCING
+        if first or self.session.state is ServerState.LIVE:
             self.act((self.session.synced(),))
+        if first and self.key is not None:
+            count = self.house.hub.presence.count(self.key[0])
+            self.signal(frames.Signal(kind="presence", agents_online=count))
 
     def left(self) -> None:
         if self.key is not None:

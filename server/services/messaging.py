@@ -145,7 +145,12 @@ class Messaging:
     async def page(self, place: Place, before: int | None, limit: int) -> tuple[list[Event], bool]:
         """What the user may see of a conversation before `before`, in order, and whether there is more."""
         events = await log.page_before(
-            self._database, place.app_id, place.user_id, place.conversation_id, before or 2**62, limit + 1
+            self._database,
+            place.app_id,
+            place.user_id,
+            place.conversation_id,
+            before if before is not None else 2**62,
+            limit + 1,
         )
         if not events and await log.find(self._database, place.app_id, place.user_id, place.conversation_id, 1) is None:
             raise NotFound("There is no such conversation.", field="conversation")

@@ -209,7 +209,7 @@ async def _write(session: Session, ledgers: Sequence[Ledger], now: datetime, gra
         "write_log",
         *_columns(heads, 3),
         *_columns([_event_row(ledger, event) for ledger in ledgers for event in ledger.events], 14),
-        *_columns([_summary_row(conversation) for conversation in touched], 18),
+        *_columns([_summary_row(conversation) for conversation in touched], 21),
     )
     for ledger in ledgers:
         for conversation_id in ledger.relisted:
@@ -320,6 +320,9 @@ def _summary_row(conversation: Conversation) -> tuple[Any, ...]:
         conversation.last_message_author,
         conversation.other_message_seq,
         conversation.updated_at,
+        conversation.waiting_since,
+        conversation.last_wait_s,
+        conversation.answered_at,
     )
 
 

@@ -58,6 +58,9 @@ def conversation_of(row: Record) -> Conversation:
         last_message_seq=row["last_message_seq"],
         last_message_author=row["last_message_author"],
         other_message_seq=row["other_message_seq"],
+        waiting_since=row["waiting_since"],
+        last_wait_s=row["last_wait_s"],
+        answered_at=row["answered_at"],
         opened_at=row["opened_at"],
         updated_at=row["updated_at"],
     )

@@ -16,6 +16,8 @@ KINDS = {"user", "directory", "reference", "local"}
 ACROSS = {
     "list_inbox_by_opened": "the inbox lists an app's conversations",
     "list_inbox_by_updated": "the inbox lists an app's conversations",
+    "list_waiting": "the queue of an app",
+    "list_recent_waits": "how long answers of an app took",
     "list_touched_since": "the sweep over watched inboxes, every few seconds",
     "strip_push_token": "a token has one owner across users; once a registration",
     "claim_pushes": "workers take whatever is due",

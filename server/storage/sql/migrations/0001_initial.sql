@@ -138,7 +138,8 @@ create table conversation_directory (
 );
 
 -- The summary of a conversation. `other_message_seq` is the newest message by anyone but the author of the
--- newest message: with it "has someone else written since?" is answered without reading the log.
+-- newest message: with it "has someone else written since?" is answered without reading the log. `waiting_since`: the
+-- customer spoke last, since then; `last_wait_s`: how long the newest answer, at `answered_at`, let them wait.
 -- shard: user
 create table conversation (
     app_id              uuid not null,
@@ -162,6 +163,9 @@ create table conversation (
     last_message_seq    bigint not null default 0,
     last_message_author text,
     other_message_seq   bigint not null default 0,
+    waiting_since       timestamptz,
+    last_wait_s         integer,
+    answered_at         timestamptz,
     opened_at           timestamptz not null,
     updated_at          timestamptz not null,
     primary key (app_id, user_id, conversation_id)
@@ -169,6 +173,9 @@ create table conversation (
 create index conversation_by_opened on conversation (app_id, opened_at desc, conversation_id desc);
 create index conversation_by_updated on conversation (app_id, updated_at desc, conversation_id desc);
 create index conversation_by_status on conversation (app_id, status, updated_at desc, conversation_id desc);
+create index conversation_waiting on conversation (app_id, waiting_since, conversation_id)
+    where waiting_since is not null;
+create index conversation_answered on conversation (app_id, answered_at desc) where answered_at is not null;
 create index conversation_by_assignee on conversation (app_id, assignee, updated_at desc, conversation_id desc)
     where assignee is not null;
 

@@ -79,6 +79,22 @@ from conversation c
 where c.app_id = any ($1::uuid[]) and c.updated_at > $2
 order by c.updated_at limit $3;
 
+-- name: list_waiting
+-- scope: app
+-- Conversations in which the customer spoke last, the longest waiting first.
+select c.user_id, c.conversation_id
+from conversation c
+where c.app_id = $1 and c.waiting_since is not null
+order by c.waiting_since, c.conversation_id limit $2;
+
+-- name: list_recent_waits
+-- scope: app
+-- How long the newest answers took.
+select c.last_wait_s
+from conversation c
+where c.app_id = $1 and c.answered_at > $2
+order by c.answered_at desc limit $3;
+
 -- name: find_snapshot
 -- scope: user
 select body from context_snapshot where app_id = $1 and user_id = $2 and conversation_id = $3;

@@ -148,13 +148,15 @@ update conversation c set
     agent_read_seq = given.agent_read_seq, user_unread = given.user_unread, agent_unread = given.agent_unread,
     last_message = given.last_message, last_message_seq = given.last_message_seq,
     last_message_author = given.last_message_author, other_message_seq = given.other_message_seq,
-    updated_at = given.updated_at
+    updated_at = given.updated_at, waiting_since = given.waiting_since, last_wait_s = given.last_wait_s,
+    answered_at = given.answered_at
 from unnest($18::uuid[], $19::uuid[], $20::uuid[], $21::bigint[], $22::bigint[], $23::text[], $24::text[],
     $25::uuid[], $26::timestamptz[], $27::bigint[], $28::bigint[], $29::integer[], $30::integer[], $31::json[],
-    $32::bigint[], $33::text[], $34::bigint[], $35::timestamptz[])
+    $32::bigint[], $33::text[], $34::bigint[], $35::timestamptz[], $36::timestamptz[], $37::integer[],
+    $38::timestamptz[])
     as given (app_id, user_id, conversation_id, seq, rev, status, headline, assignee, snoozed_until,
         user_read_seq, agent_read_seq, user_unread, agent_unread, last_message, last_message_seq,
-        last_message_author, other_message_seq, updated_at)
+        last_message_author, other_message_seq, updated_at, waiting_since, last_wait_s, answered_at)
 where c.app_id = given.app_id and c.user_id = given.user_id and c.conversation_id = given.conversation_id;
 
 -- name: want_push

@@ -250,7 +250,8 @@ async def answers_to(apps: TwoApps, socket: RawSocket, trial: FrameTrial, ids: I
     await socket.ping()
     came = [frame for frame in socket.received[start:] if frame["t"] != "pong"]
     apps.heard(frame, json.dumps(came))
-    return [shape(frame, ids) for frame in came]
+    # Presence and queue signals come on their own time; they are no answer to anything.
+    return [shape(frame, ids) for frame in came if frame.get("kind") not in ("presence", "queue")]
 
 
 def complaint(trial: FrameTrial, foreign: list[Any], missing: list[Any]) -> str | None:

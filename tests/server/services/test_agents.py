@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import asyncpg
 import pytest
+from argon2 import PasswordHasher
 
 from server.domain.agents import Role
 from server.domain.errors import BadRequest, NotFound, RateLimited, Unauthorized
+from server.services import agents as service
 from server.services.agents import SESSION_LIFETIME
 
 if TYPE_CHECKING:
     from tests.support.services import World
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real password hash takes 50 ms of a core, by design; these take none."""
+    monkeypatch.setattr(service, "PasswordHasher", partial(PasswordHasher, time_cost=1, memory_cost=64))
+
+
+def test_a_real_hash_is_expensive() -> None:
+    # OWASP's Password Storage Cheat Sheet: Argon2id with 19 MiB and two rounds, or more.
+    assert PasswordHasher().memory_cost >= 19 * 1024
+    assert PasswordHasher().time_cost >= 2
 
 
 async def test_a_new_agent_logs_in_with_the_password_shown_once(world: World) -> None:

@@ -137,7 +137,5 @@ class Line:
 
 
 def _text(problem: ResponseError) -> str:
-    # redis-py cuts the code off MOVED and ASK and keeps the rest.
-    name = type(problem).__name__
-    code = {"MovedError": "MOVED ", "AskError": "ASK ", "ClusterDownError": "CLUSTERDOWN "}.get(name, "")
-    return code + str(problem)
+    code = problem.status_code  # redis-py takes those it knows off the text
+    return f"{code} {problem}" if code else str(problem)

@@ -23,7 +23,7 @@ class Topology:
     def __init__(self, addresses: tuple[Address | None, ...], owners: list[int], *, sharded: bool) -> None:
         self.addresses = addresses
         self.sharded = sharded
-        self._owners = owners
+        self.owners = owners
 
     @classmethod
     def single(cls) -> Topology:
@@ -31,14 +31,14 @@ class Topology:
 
     def owner(self, slot: int) -> Address | None:
         """Whose the slot is. Raises LookupError where no server serves it."""
-        index = self._owners[slot]
+        index = self.owners[slot]
         if index < 0:
             raise LookupError(f"no server of the Redis Cluster serves slot {slot}")
         return self.addresses[index]
 
     def serves(self, address: Address | None, name: bytes) -> bool:
         """Is the channel's slot at this address?"""
-        index = self._owners[slot_of(name)]
+        index = self.owners[slot_of(name)]
         return index >= 0 and self.addresses[index] == address
 
 

@@ -8,19 +8,19 @@ this one happens to lay out its domain. A hint of a kind nobody here knows is pa
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Union, get_args
 from uuid import UUID
 
 import msgspec
 from redis.crc import key_slot
 
-from server.bus.interface import AgentsOnline, Committed, LoggedOut, Replaced, Touched, Typing
+from server.bus.interface import Committed, Hint
 from server.domain.events import Author, AuthorType, Event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from server.bus.interface import Channel, Hint
+    from server.bus.interface import Channel
 
 PREFIX = "deskbell:1:"
 """The number changes when packets do: nodes of both versions then leave each other alone, and the sweep serves."""
@@ -48,9 +48,10 @@ class _Committed(msgspec.Struct, frozen=True, tag="committed"):
     events: tuple[_Event, ...]
 
 
+_kinds: Any = Union[(_Committed, *(kind for kind in get_args(Hint) if kind is not Committed))]
 _encoder = msgspec.msgpack.Encoder(uuid_format="bytes")
-_decoder = msgspec.msgpack.Decoder(list[_Committed | Touched | Typing | Replaced | LoggedOut | AgentsOnline])
-_one_decoder = msgspec.msgpack.Decoder(_Committed | Touched | Typing | Replaced | LoggedOut | AgentsOnline)
+_decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list[_kinds])
+_one_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(_kinds)
 _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
@@ -124,9 +125,10 @@ def _slim(hint: Committed) -> _Committed:
     )
 
 
-def _full(hint: _Committed | Touched | Typing | Replaced | LoggedOut | AgentsOnline) -> Hint:
+def _full(hint: Any) -> Hint:
     if not isinstance(hint, _Committed):
-        return hint
+        known: Hint = hint
+        return known
     return Committed(
         hint.app_id,
         hint.user_id,

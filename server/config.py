@@ -192,7 +192,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DATA_DIR", "database.data_dir", folder, "folder of the embedded PostgreSQL and keys"),
     Variable("DATABASE_MIN_CONNECTIONS", "database.min_connections", whole(1, 1000), "connections kept open"),
     Variable("DATABASE_MAX_CONNECTIONS", "database.max_connections", whole(2, 1000), "most connections of a process"),
-    Variable("REDIS_URL", "redis.url", url_of("redis", "rediss", "unix"), "bus between nodes (not used yet)", True),
+    Variable("REDIS_URL", "redis.url", url_of("redis", "rediss", "unix"), "bus between nodes; none: one node", True),
     Variable("HOST", "http.host", str, "address to listen on"),
     Variable("PORT", "http.port", whole(0, 65535), "port of all doors; 0 takes a free one"),
     Variable("GATEWAY_PORT", "http.gateway_port", whole(0, 65535), "port of the sockets; none: the same"),
@@ -261,7 +261,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
                 sections[section][field] = _parse(variable, *found)
         sections["database"].setdefault("data_dir", _default_data_dir(environ))
         built = {name: section(**sections[name]) for name, section in SECTIONS.items()}
-        config = cls(**cast("Any", built), warnings=tuple(_warnings(environ, sections)))
+        config = cls(**cast("Any", built), warnings=tuple(_unknown_variables(environ)))
         _check_together(config)
         return config
 
@@ -338,12 +338,6 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
         # DESKBELL_TEST_* steers the test suite, whose servers inherit it.
         if name.startswith("DESKBELL_") and not name.startswith("DESKBELL_TEST_") and name not in known:
             yield f"{name} is not a variable of Deskbell and is ignored{_near(name, known)}"
-
-
-def _warnings(environ: Mapping[str, str], sections: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
-    yield from _unknown_variables(environ)
-    if "url" in sections["redis"]:
-        yield "DESKBELL_REDIS_URL is set, but this version has no bus between nodes yet: run a single node"
 
 
 def _near(name: str, known: set[str]) -> str:

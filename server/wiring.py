@@ -14,6 +14,8 @@ from admin_api.auth import cookie_of
 from push.fcm import FcmSender
 from push.recording import RecordingSender
 from server.bus.memory import MemoryBus
+from server.bus.redis import RedisBus
+from server.config import ConfigError
 from server.gateway.acks import AckBook
 from server.gateway.doors import Doors
 from server.gateway.drain import drain
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from push.sender import Sender
+    from server.bus.interface import Bus
     from server.clock import Clock
     from server.config import Config
     from server.storage.batch import Written
@@ -75,7 +78,7 @@ class Node:
         self.log = get_logger("deskbell")
         self.metrics = Metrics()
         self.tasks = Tasks(self.log, clock)
-        self.bus = MemoryBus()
+        self.bus = _bus(config, clock, self.metrics)
         self.writer = Writer(
             database,
             clock,
@@ -145,7 +148,11 @@ class Node:
             min_connections=config.database.min_connections,
             max_connections=config.database.max_connections,
         )
-        node = cls(config, clock, database, secret_key, roles)
+        try:
+            node = cls(config, clock, database, secret_key, roles)
+        except BaseException:
+            await database.close()
+            raise
         await node._start()
         return node
 
@@ -208,6 +215,16 @@ class Node:
 
     def _announce(self, written: Written) -> None:
         announce(self.bus, written)
+
+
+def _bus(config: Config, clock: Clock, metrics: Metrics) -> Bus:
+    """In the process for one node, Redis between several. Raises ConfigError for a URL that Redis' client refuses."""
+    if config.redis.url is None:
+        return MemoryBus()
+    try:
+        return RedisBus(config.redis.url, clock, metrics.registry, get_logger("deskbell.bus"))
+    except ValueError as problem:
+        raise ConfigError(f"DESKBELL_REDIS_URL: its value will not do: {problem}") from None
 
 
 def _senders(config: Config, log: Any) -> dict[str, Sender]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 CONNECT_WITHIN_S = 1.0
 SEND_WITHIN_S = 2.0
 ANSWER_WITHIN_S = 2.0
+EXPECTED = (
+    "expected redis://[user:password@]host[:port][/db], rediss://… or unix:///path/of/socket, "
+    "special characters of a password percent-encoded"
+)
 
 Address = tuple[str, int]
 """Host and port of a server that a cluster named."""
@@ -47,7 +51,10 @@ class Door:
     """How to reach the servers behind one URL. Raises ValueError for a URL that redis-py does not understand."""
 
     def __init__(self, url: str) -> None:
-        options: dict[str, Any] = dict(parse_url(url))
+        try:
+            options: dict[str, Any] = dict(parse_url(url))
+        except ValueError:  # its text may show a part of the password
+            raise ValueError(EXPECTED) from None
         self._kind: type[Any] = options.pop("connection_class", Connection)
         # Waiting is limited here; a pool's options mean nothing to a connection that is nobody else's.
         for name in ("max_connections", "timeout", "retry_on_timeout", "health_check_interval", "decode_responses"):

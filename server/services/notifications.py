@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from push.payload import summary_text
-from push.sender import Address, ConfigFault, Notification, Outcome, Rejected, Retry, Sent, TokenGone
+from push.sender import MAX_LOCALE_CHARS, Address, ConfigFault, Notification, Outcome, Rejected, Retry, Sent, TokenGone
 from server.domain import message
 from server.domain.errors import DomainError
 from server.domain.ids import new_id
@@ -89,6 +89,10 @@ class Notifications:
             self._count(seen.provider, "suppressed")
             await push_outbox.settle(self._database, claimed, seen.want_seq, reason, self._clock.now())
             return
+        if self._clock.now() - claimed.wanted_at > OLDEST:
+            # Whatever it was that kept it waiting: yesterday's answers must not arrive as a flood once it is repaired.
+            await push_outbox.bury(self._database, claimed, "given up: older than a day", self._clock.now())
+            return
         held = self._not_before.get(seen.provider)
         if held is not None and held > self._clock.now():
             await push_outbox.postpone(
@@ -111,7 +115,7 @@ class Notifications:
             tag=conversation,
             badge=seen.badge,
             data={"seq": str(seen.want_seq)},
-            locale=seen.locale,
+            locale=_locale(seen.locale),
         )
 
     async def _settle(self, claimed: Claim, seen: Look, outcome: Outcome) -> None:
@@ -124,9 +128,12 @@ class Notifications:
             case Sent():
                 await push_outbox.settle(self._database, claimed, seen.want_seq, "accepted", now)
             case TokenGone(reason=reason, at=at):
-                if at is None or seen.push_token_at is None or at >= seen.push_token_at:
-                    await push_outbox.drop_token(self._database, claimed, seen)
-                await push_outbox.bury(self._database, claimed, f"token gone: {reason}", now)
+                earlier = at is not None and seen.push_token_at is not None and at < seen.push_token_at
+                if not earlier and await push_outbox.drop_token(self._database, claimed, seen):
+                    await push_outbox.bury(self._database, claimed, f"token gone: {reason}", now)
+                else:
+                    # It speaks of the token before: one was registered since, and the answer is still wanted there.
+                    await self._try_later(claimed, provider, Retry(f"token gone, and registered anew: {reason}"), now)
             case Rejected(reason=reason):
                 self._log.warning("push rejected", reason=reason, conversation=str(claimed.conversation_id))
                 await push_outbox.bury(self._database, claimed, f"rejected: {reason}", now)
@@ -175,6 +182,11 @@ def _address(seen: Look) -> Address:
     if seen.provider == "webpush":
         return Address("webpush", "subscription", msgspec.json.decode(value), cast("Platform", seen.platform))
     return Address(cast("Provider", seen.provider), "token", value, cast("Platform", seen.platform))
+
+
+def _locale(said: str | None) -> str | None:
+    """What a device said its language is, if that can be sent on; nonsense must not keep an answer from it."""
+    return said if said and said.isascii() and said.isprintable() and len(said) <= MAX_LOCALE_CHARS else None
 
 
 def _preview(body: bytes) -> str:

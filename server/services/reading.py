@@ -36,13 +36,13 @@ class Reading:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._epoch: str | None = None
 
     async def epoch_of(self, user: EndUser) -> str:
-        """The history of this user's log (protocol.md, "Numbers"): the database's, and the user's own beginning."""
-        if self._epoch is None:
-            self._epoch = await log.epoch(self._database)
-        return f"{self._epoch}-{user.incarnation}"
+        """The history of this user's log (protocol.md, "Numbers"): the database's, and the user's own beginning.
+
+        Asked anew each time: a failover changes it under a node that stays up, and an old cursor must not be believed.
+        """
+        return f"{await log.epoch(self._database)}-{user.incarnation}"
 
     async def after(self, app_id: UUID, user_id: UUID, usn: int, limit: int = PAGE) -> list[Event]:
         """What the user may see after `usn`, in order, at most `limit`."""

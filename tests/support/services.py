@@ -150,7 +150,10 @@ class World:
     def claims(self, user: EndUser) -> Claims:
         """What a verified token of `user` says now."""
         return Claims(
-            app_id=user.app_id, external_id=user.external_id, expires_at=self.clock.now() + timedelta(hours=1)
+            app_id=user.app_id,
+            external_id=user.external_id,
+            issued_at=self.clock.now(),
+            expires_at=self.clock.now() + timedelta(hours=1),
         )
 
     def place(self, user: EndUser, conversation_id: UUID | None = None) -> Place:

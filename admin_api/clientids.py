@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from server.domain.events import Event, Kind
 
 
+REPLAYED = {"Idempotent-Replayed": "true"}
+"""Beside the first answer, when it is given again."""
+
+
 def client_id(given: UUID | None, key: str | None, *, scope: UUID, verb: str, now: datetime) -> UUID:
     """The `id` of the body; else one made from the `Idempotency-Key`, which is the caller's (`scope`) and the verb's
     own; else a fresh one."""

@@ -83,6 +83,10 @@ def document() -> dict[str, Any]:
                     "schema": {"type": "string"},
                 },
                 "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}},
+                "Idempotent-Replayed": {
+                    "description": "`true` when this is the answer to an earlier request with the same id or key.",
+                    "schema": {"const": "true"},
+                },
                 "Set-Cookie": {"description": "The console session.", "schema": {"type": "string"}},
             },
         },

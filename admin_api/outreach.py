@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from admin_api.bodies import Body, message_body
-from admin_api.clientids import check_same_kind, client_id
+from admin_api.clientids import REPLAYED, check_same_kind, client_id
 from admin_api.examples import AT, CONVERSATION_ID, EVENT, MESSAGE_ID
 from admin_api.operations import Answer, Answered, Call, Door, Operation
 from admin_api.parameters import Nothing
@@ -63,7 +63,7 @@ async def send(call: Call[UserPath, Nothing, Outreach]) -> Answer:
         opened = first.conversation
         if (opened.topic, opened.transaction_id, event.author.name) != (wish.topic, wish.transaction, author.name):
             raise IdempotencyConflict("This id was used for another message; make a new id.", field="id")
-    return Answer(200, Proactive(conversation=conversation, event=event_record(event), duplicate=True))
+    return Answer(201, Proactive(conversation=conversation, event=event_record(event)), REPLAYED)
 
 
 _BOT_EVENT = EVENT | {
@@ -94,12 +94,10 @@ OPERATIONS = (
         creates=True,
         answers={
             201: Answered(
-                "It is stored and on its way.", Proactive, {"conversation": CONVERSATION_ID, "event": _BOT_EVENT}
-            ),
-            200: Answered(
-                "It was stored before; this is the first result.",
+                "It is stored and on its way, now or before.",
                 Proactive,
-                {"conversation": CONVERSATION_ID, "event": _BOT_EVENT, "duplicate": True},
+                {"conversation": CONVERSATION_ID, "event": _BOT_EVENT},
+                headers=("Idempotent-Replayed",),
             ),
         },
         errors=(409,),

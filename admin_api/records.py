@@ -233,11 +233,10 @@ class Issued(Record, kw_only=True, frozen=True):
 
 
 class Proactive(Record, kw_only=True, frozen=True):
-    """Where the message went. `duplicate`: it was there already, this is the first result."""
+    """Where the message went."""
 
     conversation: UUID
     event: Event
-    duplicate: bool | UnsetType = UNSET
 
 
 class ExportedEvent(Record, kw_only=True, frozen=True):

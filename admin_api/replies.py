@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from admin_api.bodies import Body, message_body
-from admin_api.clientids import check_same_kind, client_id
+from admin_api.clientids import REPLAYED, check_same_kind, client_id
 from admin_api.conversations import ConversationPath
 from admin_api.cursors import Seq
 from admin_api.examples import AGENT_ID, EVENT, MESSAGE_ID, SUMMARY, TEXT
@@ -124,12 +124,12 @@ def _message(call: Call[ConversationPath, Any, Any], given: UUID | None, body: m
 
 
 async def _event(call: Call[ConversationPath, Any, Any], place: Place, numbered: Numbered, kind: Kind) -> Answer:
-    """201 with the event; 200 with the first one if it had been written before."""
+    """The event; where it had been written before, the first one, and a header that says so."""
     if not numbered.duplicate and numbered.event is not None:
         return Answer(201, event_record(numbered.event))
     event = await call.doors.services.messaging.event(place, numbered.seq or 0)
     check_same_kind(event, kind)
-    return Answer(200, event_record(event))
+    return Answer(201, event_record(event), REPLAYED)
 
 
 async def _summary(call: Call[ConversationPath, Any, Any]) -> Answer:
@@ -163,8 +163,9 @@ OPERATIONS = (
         body_example={"id": MESSAGE_ID, "body": TEXT, "expected_seq": 2},
         creates=True,
         answers={
-            201: Answered("The event as it was written.", Event, EVENT),
-            200: Answered("The same was written before; this is the first event.", Event, EVENT),
+            201: Answered(
+                "The event as it was written, now or before.", Event, EVENT, headers=("Idempotent-Replayed",)
+            ),
         },
         errors=(409,),
     ),
@@ -177,8 +178,12 @@ OPERATIONS = (
         body_example={"body": {"kind": "text", "text": "The depot has it."}},
         creates=True,
         answers={
-            201: Answered("The event as it was written.", Event, EVENT | {"kind": "note"}),
-            200: Answered("The same was written before; this is the first event.", Event, EVENT | {"kind": "note"}),
+            201: Answered(
+                "The event as it was written, now or before.",
+                Event,
+                EVENT | {"kind": "note"},
+                headers=("Idempotent-Replayed",),
+            ),
         },
         errors=(409,),
     ),

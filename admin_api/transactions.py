@@ -53,9 +53,9 @@ class TransactionFacts(Body, kw_only=True, frozen=True):
 
 
 class BatchItem(TransactionFacts, kw_only=True, frozen=True):
-    """A transaction with whose it is: `user` is the app's own id of the user."""
+    """A transaction with whose it is: `external_id` is the app's own id of the user."""
 
-    user: ExternalId
+    external_id: ExternalId
     id: TransactionId
 
 
@@ -76,9 +76,9 @@ class Batch(Body, kw_only=True, frozen=True):
 
 
 class BatchResult(msgspec.Struct, kw_only=True, frozen=True):
-    """`applied` as for a single one, or `error`. `user` and `id` as they were given, null if they could not be read."""
+    """`applied` as for a single one, or `error`. `external_id` and `id` as given, null if they could not be read."""
 
-    user: str | None
+    external_id: str | None
     id: str | None
     applied: bool | UnsetType = UNSET
     error: Refusal | UnsetType = UNSET
@@ -107,13 +107,13 @@ async def put_batch(call: Call[Nothing, Nothing, Batch]) -> Answer:
         except BadRequest as refusal:
             results.append(_refused(raw, refusal))
     outcomes = await call.doors.services.context.put_transactions(
-        call.app.app_id, [(item.user, item.named(item.id)) for _, item in good]
+        call.app.app_id, [(item.external_id, item.named(item.id)) for _, item in good]
     )
     for (position, item), outcome in zip(good, outcomes, strict=True):
         if isinstance(outcome, DomainError):
-            results[position] = BatchResult(user=item.user, id=item.id, error=_renamed(outcome))
+            results[position] = BatchResult(external_id=item.external_id, id=item.id, error=refusal_of(outcome))
         else:
-            results[position] = BatchResult(user=item.user, id=item.id, applied=outcome.applied)
+            results[position] = BatchResult(external_id=item.external_id, id=item.id, applied=outcome.applied)
     return Answer(200, BatchAnswer(transactions=[result for result in results if result is not None]))
 
 
@@ -135,7 +135,7 @@ async def list_transactions(call: Call[UserPath, Paging, None]) -> Answer:
 class _Named(msgspec.Struct):
     """As much of a bad item as it takes to say which one it was."""
 
-    user: Any = None
+    external_id: Any = None
     id: Any = None
 
 
@@ -145,19 +145,13 @@ def _refused(raw: msgspec.Raw, refusal: BadRequest) -> BatchResult:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         named = _Named()
     return BatchResult(
-        user=named.user if isinstance(named.user, str) else None,
+        external_id=named.external_id if isinstance(named.external_id, str) else None,
         id=named.id if isinstance(named.id, str) else None,
         error=refusal_of(refusal),
     )
 
 
-def _renamed(error: DomainError) -> Refusal:
-    """The domain calls `external_id` what the batch calls `user`."""
-    refusal = refusal_of(error)
-    return msgspec.structs.replace(refusal, field="user") if refusal.field == "external_id" else refusal
-
-
-_BATCH_EXAMPLE = {"transactions": [{"user": "blanca", "id": "ride-17"} | RIDE_FACTS]}
+_BATCH_EXAMPLE = {"transactions": [{"external_id": "blanca", "id": "ride-17"} | RIDE_FACTS]}
 
 OPERATIONS = (
     Operation(
@@ -191,7 +185,7 @@ OPERATIONS = (
             200: Answered(
                 "One result an item, in the order of the request.",
                 BatchAnswer,
-                {"transactions": [{"user": "blanca", "id": "ride-17", "applied": True}]},
+                {"transactions": [{"external_id": "blanca", "id": "ride-17", "applied": True}]},
             )
         },
     ),

@@ -84,6 +84,11 @@ async def issue_token(call: Call[UserPath, Nothing, TokenWish | None]) -> Answer
     return Answer(200, Issued(token=token, expires_at=time_text(expires_at)))
 
 
+async def revoke_tokens(call: Call[UserPath, Nothing, None]) -> Answer:
+    await call.doors.services.people.revoke_tokens(call.app.app_id, call.path.external_id)
+    return Answer(204)
+
+
 def _operation(method: Any, suffix: str, handler: Callable[[Any], Any], **rest: Any) -> Operation:
     return Operation(
         method=method,
@@ -146,5 +151,15 @@ OPERATIONS = (
         body_optional=True,
         body_example={"lifetime_s": 3600},
         answers={200: Answered("The token, for the `hello` of the user's device.", Issued, TOKEN)},
+    ),
+    _operation(
+        "DELETE",
+        "/tokens",
+        revoke_tokens,
+        id="revoke_user_tokens",
+        summary="Revoke a user's tokens",
+        description="Every token issued to the user before now is void, its open sockets close (4401). New ones may be "
+        "issued at once. Tokens carry whole seconds: one issued in the very second of the call stays good.",
+        answers={204: Answered("They are void.")},
     ),
 )

@@ -21,6 +21,7 @@ from server.config_values import (
     RateLimit,
     Secret,
     credentials,
+    days,
     folder,
     networks,
     one_of,
@@ -103,6 +104,12 @@ class PushConfig(Section, frozen=True, kw_only=True):
     preview: bool = True
 
 
+class RetentionConfig(Section, frozen=True, kw_only=True):
+    """`days` after its last event the words of a resolved conversation go; None keeps them."""
+
+    days: float | None = None
+
+
 class NetworkConfig(Section, frozen=True, kw_only=True):
     """Private networks that webhooks, actions and the context provider may reach; none by default (SSRF)."""
 
@@ -180,6 +187,7 @@ SECTIONS: dict[str, type[Section]] = {
     "http": HttpConfig,
     "secrets": SecretsConfig,
     "push": PushConfig,
+    "retention": RetentionConfig,
     "network": NetworkConfig,
     "limits": LimitsConfig,
     "sockets": SocketsConfig,
@@ -203,6 +211,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PUSH_GRACE_SECONDS", "push.grace_s", seconds(0, 600), "time for an open app to acknowledge"),
     Variable("PUSH_LEASE_SECONDS", "push.lease_s", seconds(1, 3600), "time a worker may hold a push"),
     Variable("PUSH_PREVIEW", "push.preview", switch, "message text in notifications"),
+    Variable("RETENTION_DAYS", "retention.days", days(0.01, 36_500), "resolved conversations keep their words"),
     Variable("ALLOW_PRIVATE_TARGETS", "network.allow_private_targets", networks, "networks webhooks may reach"),
     Variable("RATE_LIMIT_SENDS", "limits.rate_limit_sends", rate, "messages of one user: burst/seconds, or off"),
     Variable("MAX_BODY_BYTES", "limits.body_bytes", _BYTES, "largest request body"),
@@ -234,6 +243,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     http: HttpConfig = HttpConfig()
     secrets: SecretsConfig = SecretsConfig()
     push: PushConfig = PushConfig()
+    retention: RetentionConfig = RetentionConfig()
     network: NetworkConfig = NetworkConfig()
     limits: LimitsConfig = LimitsConfig()
     sockets: SocketsConfig = SocketsConfig()

@@ -64,9 +64,17 @@ def whole(low: int, high: int) -> Parser:
 
 def seconds(low: float, high: float) -> Parser:
     """Seconds, both ends included."""
+    return _number(low, high, "seconds")
 
+
+def days(low: float, high: float) -> Parser:
+    """Days, both ends included."""
+    return _number(low, high, "days")
+
+
+def _number(low: float, high: float, unit: str) -> Parser:
     def parse(text: str) -> float:
-        expected = f"expected seconds from {low:g} to {high:g}"
+        expected = f"expected {unit} from {low:g} to {high:g}"
         try:
             number = float(text)
         except ValueError:

@@ -46,6 +46,7 @@ from server.tasks import Tasks
 from server.telemetry import Metrics, get_logger
 from server.workers.housekeeping import Housekeeping
 from server.workers.push_outbox import PushOutbox
+from server.workers.retention import Retention
 
 if TYPE_CHECKING:
     import asyncio
@@ -167,6 +168,9 @@ class Node:
         if "workers" in self.roles:
             self.outbox.start(self.tasks)
             Housekeeping(self.services.agents, self.clock).start(self.tasks)
+            if self.config.retention.days is not None:
+                keep = timedelta(days=self.config.retention.days)
+                Retention(self.database, self.clock, get_logger("deskbell.retention"), keep).start(self.tasks)
         self.log.info("started", roles=sorted(self.roles), **self.health.database)
 
     def app(self, version: str, demo_session: Callable[[], Awaitable[dict[str, Any]]] | None = None) -> Starlette:

@@ -34,6 +34,14 @@ MESSAGE_BYTES = 256 * 1024
 frame that is only somewhat too large is answered `too_large` and the socket lives."""
 
 
+class _NotOurFault(logging.Filter):
+    """What a client does wrong is answered to the client (close 1007); a traceback of it would let anybody fill the
+    log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Invalid UTF-8 sequence")
+
+
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers, because how to leave is ours to say; and with a way to wait for it."""
 
@@ -81,6 +89,7 @@ async def serve_node(
         app = only_for(node.app(version("deskbell"), demo_session), roles)
         servers = [_Server(_server_config(app)) for _ in listening]
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.error").addFilter(_NotOurFault())
         async with asyncio.TaskGroup() as group:
             for server, sock in zip(servers, listening, strict=True):
                 group.create_task(server.serve(sockets=[sock]))

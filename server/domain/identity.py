@@ -28,6 +28,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
 
     app_id: UUID
     external_id: str
+    issued_at: datetime
     expires_at: datetime
     name: str | None = None
     email: str | None = None
@@ -57,6 +58,7 @@ def check_claims(claims: dict[str, Any], app_id: UUID, now: datetime) -> Claims:
     return Claims(
         app_id=app_id,
         external_id=subject,
+        issued_at=issued,
         expires_at=expires,
         name=_text(claims, "name"),
         email=_text(claims, "email"),

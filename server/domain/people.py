@@ -32,8 +32,14 @@ class EndUser(msgspec.Struct, kw_only=True, frozen=True):
     usn: int = 0
     auth_gen: int = 0
     incarnation: str = ""
+    tokens_from: datetime | None = None
+    trimmed_usn: int = 0
     created_at: datetime
     updated_at: datetime
+
+    def accepts(self, issued_at: datetime) -> bool:
+        """Whether a token issued then still counts. Tokens say when in whole seconds, so that is how it is compared."""
+        return self.tokens_from is None or issued_at >= self.tokens_from.replace(microsecond=0)
 
     @property
     def author(self) -> Author:

@@ -31,11 +31,12 @@ class Beginning(msgspec.Struct, frozen=True):
 
 
 async def begin(house: House, user: EndUser, hello: frames.Hello) -> Beginning:
-    """Believe the device's cursor if it belongs to this history and is not ahead of it; else give it a snapshot."""
+    """Believe the device's cursor if it belongs to this history, is not ahead of it, and not from before what was
+    trimmed; else give it a snapshot."""
     limits = house.config.limits
     epoch = await house.reading.epoch_of(user)
     usn = hello.usn
-    if usn is not UNSET and hello.epoch in (UNSET, epoch) and usn <= user.usn:
+    if usn is not UNSET and hello.epoch in (UNSET, epoch) and user.trimmed_usn <= usn <= user.usn:
         return Beginning(epoch, user.usn, ReadCursor(usn, limits.window_events, limits.window_bytes), None)
     state = await house.reading.snapshot(user.app_id, user.user_id)
     cursor = ReadCursor(state.user.usn, limits.window_events, limits.window_bytes)

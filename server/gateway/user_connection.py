@@ -242,6 +242,7 @@ class UserConnection(Connection[ServerSession]):
         claims = await self.house.identity.verify(frame.token)
         if (claims.app_id, user_id_of(claims.app_id, claims.external_id)) != self.key:
             raise Unauthorized("This token is of another user; say hello on a new connection.", field="token")
+        await self.house.people.check_token(claims)
         self.session.refreshed(self._expiry(claims))
         self.send(frames.Ok(ref=frame.ref, token_expires_at=time_text(claims.expires_at)))
 

@@ -48,6 +48,12 @@ class ControlProtocol(WebSocketsSansIOProtocol):
         if self._heard is not None:
             self._heard()
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # A refusal is a complete answer; uvicorn would call it an error of the application.
+            self.handshake_complete = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._heard = None

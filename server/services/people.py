@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from server.bus.interface import LoggedOut, Replaced, user_channel
-from server.domain.errors import BadRequest, NotFound
+from server.domain.errors import BadRequest, NotFound, Unauthorized
 from server.domain.ids import user_id_of
 from server.domain.people import EndUser, check_external_id, merge_properties
 from server.storage import log, people, transactions
@@ -77,7 +77,8 @@ class People:
             )
             hold, last_owner = await people.claim_device(tx, app_id, user_id, device, until, now)
             user = await people.find(tx, app_id, user_id)
-        assert user is not None
+            assert user is not None
+            check_token(user, claims)
         owners = {user_id} | ({last_owner} if last_owner else set())
         replaced = Replaced(app_id, device.device_id, hold.epoch, hold.generation)
         self._bus.publish([(user_channel(app_id, owner), replaced) for owner in owners])
@@ -139,6 +140,22 @@ class People:
             known += part
         return Export(user, [transaction for _, transaction in known], events, self._clock.now())
 
+    async def check_token(self, claims: Claims) -> None:
+        """Raises Unauthorized if the token of `claims` was revoked after it was issued."""
+        user_id = user_id_of(claims.app_id, claims.external_id)
+        user = await people.find(self._database, claims.app_id, user_id)
+        if user is not None:
+            check_token(user, claims)
+
+    async def revoke_tokens(self, app_id: UUID, external_id: str) -> None:
+        """Every token issued to the user before now is void, and its open sockets close. The app's server may issue
+        new ones at once."""
+        user = await self.find(app_id, external_id)
+        auth_gen = await people.revoke_tokens(self._database, app_id, user.user_id, self._clock.now())
+        if auth_gen is not None:
+            hint = LoggedOut(app_id, user.user_id, auth_gen)
+            self._bus.publish([(user_channel(app_id, user.user_id), hint)])
+
     async def register_push_token(
         self, app_id: UUID, user_id: UUID, device_id: UUID, provider: str, token: str | None
     ) -> None:
@@ -170,3 +187,9 @@ class People:
     async def take_acks(self, acks: list[tuple[UUID, UUID, UUID, int]]) -> None:
         """(app, user, device, usn): stored on the device up to there, so no push is needed for it."""
         await people.put_acks(self._database, acks)
+
+
+def check_token(user: EndUser, claims: Claims) -> None:
+    """Raises Unauthorized if the token was issued before the user's tokens were revoked."""
+    if not user.accepts(claims.issued_at):
+        raise Unauthorized("This token was revoked: get a new one from your server.", field="token")

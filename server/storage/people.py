@@ -51,6 +51,8 @@ def _user(row: Record) -> EndUser:
         usn=row["usn"],
         auth_gen=row["auth_gen"],
         incarnation=row["incarnation"],
+        tokens_from=row["tokens_from"],
+        trimmed_usn=row["trimmed_usn"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
@@ -148,6 +150,12 @@ async def remove_push_token(session: Session, app_id: UUID, user_id: UUID, devic
 async def log_out_device(session: Session, app_id: UUID, user_id: UUID, device_id: UUID) -> None:
     await session.run("log_out_device", app_id, user_id, device_id)
     await session.run("drop_push_states_of_device", app_id, user_id, device_id)
+
+
+async def revoke_tokens(database: Database, app_id: UUID, user_id: UUID, at: datetime) -> int | None:
+    """Void every token issued before `at`; returns the new `auth_gen`, or None if there is no such user."""
+    auth_gen: int | None = await database.value("revoke_tokens", app_id, user_id, at)
+    return auth_gen
 
 
 async def set_foreground(

@@ -34,7 +34,7 @@ async def test_a_message(desk: httpx.AsyncClient, path: str, kestrel: Tenant) ->
     assert (event["seq"], event["kind"], event["id"], event["body"]) == (3, "message", message["id"], TEXT)
     assert event["author"] == {"type": "agent", "id": str(kestrel.agent), "name": "Agent of Kestrel"}
     again = await desk.post(f"{path}/messages", json=message)
-    assert (again.status_code, again.json()) == (200, event)
+    assert (again.status_code, again.json(), again.headers["Idempotent-Replayed"]) == (201, event, "true")
     clash = await desk.post(f"{path}/messages", json=message | {"body": TEXT | {"text": "other"}})
     assert (clash.status_code, clash.json()["code"], clash.json()["field"]) == (409, "idempotency_conflict", "id")
 
@@ -43,7 +43,7 @@ async def test_a_key_is_as_good_as_an_id(desk: httpx.AsyncClient, path: str) -> 
     key = {"Idempotency-Key": "once"}
     first = await desk.post(f"{path}/messages", json={"body": TEXT}, headers=key)
     second = await desk.post(f"{path}/messages", json={"body": TEXT}, headers=key)
-    assert (first.status_code, second.status_code) == (201, 200)
+    assert (first.status_code, second.status_code) == (201, 201)
     assert first.json() == second.json()
     clash = await desk.post(f"{path}/messages", json={"body": TEXT | {"text": "other"}}, headers=key)
     assert (clash.status_code, clash.json()["code"]) == (409, "idempotency_conflict")
@@ -57,7 +57,7 @@ async def test_a_note_never_passes_for_a_message(desk: httpx.AsyncClient, path: 
     message = {"id": str(uuid4()), "body": TEXT}
     note = await desk.post(f"{path}/notes", json=message)
     assert (note.status_code, note.json()["kind"]) == (201, "note")
-    assert (await desk.post(f"{path}/notes", json=message)).status_code == 200
+    assert (await desk.post(f"{path}/notes", json=message)).headers["Idempotent-Replayed"] == "true"
     clash = await desk.post(f"{path}/messages", json=message)
     assert (clash.status_code, clash.json()["code"]) == (409, "idempotency_conflict")
 

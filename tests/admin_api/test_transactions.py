@@ -80,17 +80,17 @@ async def test_ids_are_bounded(server: httpx.AsyncClient) -> None:
 
 
 async def test_each_of_a_batch_is_answered_by_itself(server: httpx.AsyncClient) -> None:
-    good = RIDE | {"user": "blanca", "id": "r1"}
+    good = RIDE | {"external_id": "blanca", "id": "r1"}
     batch = [
         good,
         good | {"version": 1},
         good | {"id": "r2", "amount": {"value": "x", "currency": "EUR"}},
-        good | {"user": "", "id": "r3"},
-        good | {"user": "a\nb", "id": "r4"},
+        good | {"external_id": "", "id": "r3"},
+        good | {"external_id": "a\nb", "id": "r4"},
         good | {"id": "r5", "title": "\x00"},
         {"id": "r6", "version": 1},
         "not even an object",
-        good | {"user": "zoe", "id": "r7"},
+        good | {"external_id": "zoe", "id": "r7"},
         good | {"id": "r8", "attributes": {"a": "x" * 40_000}},
     ]
     answer = await server.post("/v1/transactions:batch", json={"transactions": batch})
@@ -99,14 +99,14 @@ async def test_each_of_a_batch_is_answered_by_itself(server: httpx.AsyncClient) 
     assert [result.get("applied") for result in results] == [True, False, *[None] * 6, True, None]
     assert [result["error"].get("field") for result in results if "error" in result] == [
         "amount.value",
-        "user",
-        "user",
+        "external_id",
+        "external_id",
         "title",
-        "user",
+        "external_id",
         None,
         "attributes",
     ]
-    assert [(result["user"], result["id"]) for result in results[5:9]] == [
+    assert [(result["external_id"], result["id"]) for result in results[5:9]] == [
         ("blanca", "r5"),
         (None, "r6"),
         (None, None),
@@ -118,8 +118,11 @@ async def test_each_of_a_batch_is_answered_by_itself(server: httpx.AsyncClient) 
 
 async def test_a_batch_survives_bytes_that_are_no_text(server: httpx.AsyncClient) -> None:
     """A lone surrogate in one item costs at most that item."""
-    good = json.dumps({"user": "blanca", "id": "r1", "version": 1})
-    for bad in (r'{"user": "blanca", "id": "\ud800", "version": 1}', r'{"user": "b", "id": "i", "x": "\ud800 "}'):
+    good = json.dumps({"external_id": "blanca", "id": "r1", "version": 1})
+    for bad in (
+        r'{"external_id": "blanca", "id": "\ud800", "version": 1}',
+        r'{"external_id": "b", "id": "i", "x": "\ud800 "}',
+    ):
         body = f'{{"transactions": [{good}, {bad}]}}'
         answer = await server.post("/v1/transactions:batch", content=body, headers={"content-type": "application/json"})
         assert answer.status_code in (200, 400), answer.text
@@ -128,7 +131,7 @@ async def test_a_batch_survives_bytes_that_are_no_text(server: httpx.AsyncClient
 
 
 async def test_a_batch_has_a_limit(server: httpx.AsyncClient) -> None:
-    item = {"user": "blanca", "id": "r1", "version": 1}
+    item = {"external_id": "blanca", "id": "r1", "version": 1}
     full = await server.post("/v1/transactions:batch", json={"transactions": [item] * 1000})
     assert full.status_code == 200
     assert [result["applied"] for result in full.json()["transactions"]] == [True] + [False] * 999

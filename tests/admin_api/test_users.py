@@ -177,3 +177,13 @@ async def test_another_app_has_users_of_its_own(site: Site, other: Tenant, serve
     mine = await stranger.put("/v1/users/blanca", json={"name": "Another"})
     assert mine.json()["name"] == "Another"
     assert (await server.get("/v1/users/blanca")).json()["name"] == "Blanca"
+
+
+async def test_tokens_can_be_revoked(site: Site, kestrel: Tenant, server: httpx.AsyncClient) -> None:
+    await server.put("/v1/users/zoe", json={"name": "Zoe"})
+    revoked = await server.delete("/v1/users/zoe/tokens")
+    unknown = await server.delete("/v1/users/nobody/tokens")
+    assert (revoked.status_code, unknown.status_code) == (204, 404)
+    user = await site.node.services.people.find(kestrel.app, "zoe")
+    assert user.auth_gen == 1
+    assert user.tokens_from is not None

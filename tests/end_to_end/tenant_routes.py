@@ -72,7 +72,7 @@ def _ride(_: Ids) -> Frame:
 
 
 def _batch(ids: Ids) -> Frame:
-    return {"transactions": [_ride(ids) | {"user": ids.user, "id": ids.transaction}]}
+    return {"transactions": [_ride(ids) | {"external_id": ids.user, "id": ids.transaction}]}
 
 
 def _thread(suffix: str) -> Callable[[Ids], str]:
@@ -115,6 +115,7 @@ ROUTES = (
     Route("GET /v1/users/{}/transactions", Door.APP_SERVER, Space.SHARED, _user("/transactions")),
     Route("POST /v1/transactions:batch", Door.APP_SERVER, Space.OWN, _plain("/v1/transactions:batch"), _batch),
     Route("POST /v1/users/{}/tokens", Door.APP_SERVER, Space.OWN, _user("/tokens"), lambda _: {}),
+    Route("DELETE /v1/users/{}/tokens", Door.APP_SERVER, Space.OWN, _user("/tokens")),
     Route(
         "POST /admin/v1/session",
         Door.LOGIN,

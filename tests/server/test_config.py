@@ -71,6 +71,7 @@ def test_every_variable_reaches_its_field() -> None:
         "DESKBELL_MAX_BATCH_BYTES": "9000000",
         "DESKBELL_WINDOW_EVENTS": "32",
         "DESKBELL_WINDOW_BYTES": "100000",
+        "DESKBELL_RETENTION_DAYS": "90",
         "DESKBELL_ADMIT_SOCKETS": "100/2",
         "DESKBELL_HELLO_SECONDS": "5",
         "DESKBELL_PING_SECONDS": "20",

@@ -555,3 +555,25 @@ async def test_the_wait_for_the_database_is_answered(house: House, monkeypatch: 
 
     assert isinstance(error, frames.Error)
     assert (error.code, error.retry) == ("unavailable", True)
+
+
+async def test_revoked_tokens_close_sockets_and_open_none(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = await house.phone()
+    old = await house.token("ada")
+    house.clock.move(5)
+    await house.node.services.people.revoke_tokens(house.app_id, "ada")
+    await phone.until(lambda: phone.code() == 4401)
+    again = Phone(house, "ada")
+    again.say(await hello_with(again, old))
+    await again.until(lambda: again.code() == 4401)
+    fresh = await house.phone()
+    refused = await fresh.ask(lambda ref: frames.Refresh(ref=ref, token=old))
+    assert refused.code == "unauthorized"
+
+    # The hint is lost: the sweep finds it.
+    house.clock.move(5)
+    monkeypatch.setattr(house.node.bus, "publish", lambda _hints: None)
+    await house.node.services.people.revoke_tokens(house.app_id, "ada")
+    assert fresh.code() is None
+    await house.node.sweep.sweep()
+    assert fresh.code() == 4401

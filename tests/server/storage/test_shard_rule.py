@@ -16,6 +16,7 @@ KINDS = {"user", "directory", "reference", "local"}
 ACROSS = {
     "list_inbox_by_opened": "the inbox lists an app's conversations",
     "list_inbox_by_updated": "the inbox lists an app's conversations",
+    "list_expired_conversations": "retention looks over everything, every ten minutes",
     "list_waiting": "the queue of an app",
     "list_recent_waits": "how long answers of an app took",
     "list_touched_since": "the sweep over watched inboxes, every few seconds",

@@ -77,6 +77,8 @@ create index agent_token_agent on agent_token (agent_id);
 create index agent_token_expiry on agent_token (expires_at) where expires_at is not null;
 
 -- `usn` is the head of this user's log and the lock under which every event of the user is numbered.
+-- Tokens issued before `tokens_from` are void, and so is every log-in of a lower `auth_gen`. Up to `trimmed_usn` some
+-- bodies may have been trimmed (retention), so a cursor below it starts from a snapshot.
 -- `incarnation` is new when a user is erased and comes back, so that old cursors are not believed.
 -- shard: user
 create table end_user (
@@ -90,6 +92,8 @@ create table end_user (
     properties      jsonb not null default '{}',
     usn             bigint not null default 0,
     auth_gen        bigint not null default 0,
+    tokens_from     timestamptz,
+    trimmed_usn     bigint not null default 0,
     incarnation     text not null default substr(replace(gen_random_uuid()::text, '-', ''), 1, 8),
     created_at      timestamptz not null,
     updated_at      timestamptz not null,
@@ -166,6 +170,7 @@ create table conversation (
     waiting_since       timestamptz,
     last_wait_s         integer,
     answered_at         timestamptz,
+    trimmed             boolean not null default false,
     opened_at           timestamptz not null,
     updated_at          timestamptz not null,
     primary key (app_id, user_id, conversation_id)
@@ -175,6 +180,7 @@ create index conversation_by_updated on conversation (app_id, updated_at desc, c
 create index conversation_by_status on conversation (app_id, status, updated_at desc, conversation_id desc);
 create index conversation_waiting on conversation (app_id, waiting_since, conversation_id)
     where waiting_since is not null;
+create index conversation_retention on conversation (updated_at) where status = 'resolved' and not trimmed;
 create index conversation_answered on conversation (app_id, answered_at desc) where answered_at is not null;
 create index conversation_by_assignee on conversation (app_id, assignee, updated_at desc, conversation_id desc)
     where assignee is not null;

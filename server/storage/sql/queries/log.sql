@@ -16,9 +16,10 @@ order by seq limit $5;
 
 -- name: events_before_seq
 -- scope: user
--- A page of a conversation for the user, newest first.
+-- A page of a conversation for the user, newest first. What retention has trimmed has nothing to show.
 select * from event
 where app_id = $1 and user_id = $2 and conversation_id = $3 and seq < $4 and usn is not null
+    and body::text <> '{"trimmed":true}'
 order by seq desc limit $5;
 
 -- name: find_event

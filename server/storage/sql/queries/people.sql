@@ -116,9 +116,10 @@ where app_id = $1 and user_id = $2 and device_id = $3;
 -- scope: user
 delete from push_state where app_id = $1 and user_id = $2 and device_id = $3;
 
--- name: raise_auth_gen
+-- name: revoke_tokens
 -- scope: user
-update end_user set auth_gen = auth_gen + 1 where app_id = $1 and user_id = $2;
+-- Every token issued before now is void, and every open socket (S5).
+update end_user set auth_gen = auth_gen + 1, tokens_from = $3 where app_id = $1 and user_id = $2 returning auth_gen;
 
 -- name: sweep_conversations
 -- scope: user

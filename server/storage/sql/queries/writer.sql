@@ -149,7 +149,7 @@ update conversation c set
     last_message = given.last_message, last_message_seq = given.last_message_seq,
     last_message_author = given.last_message_author, other_message_seq = given.other_message_seq,
     updated_at = given.updated_at, waiting_since = given.waiting_since, last_wait_s = given.last_wait_s,
-    answered_at = given.answered_at
+    answered_at = given.answered_at, trimmed = false
 from unnest($18::uuid[], $19::uuid[], $20::uuid[], $21::bigint[], $22::bigint[], $23::text[], $24::text[],
     $25::uuid[], $26::timestamptz[], $27::bigint[], $28::bigint[], $29::integer[], $30::integer[], $31::json[],
     $32::bigint[], $33::text[], $34::bigint[], $35::timestamptz[], $36::timestamptz[], $37::integer[],

@@ -1,11 +1,16 @@
-"""`app create`, `agent create`, `migrate`, `doctor` beside a database that runs already, as processes of their own."""
+"""`app create`, `agent create`, `migrate`, `doctor` beside a database that runs already.
+
+Starting Python costs a second, so only the first test starts processes; the others call the same commands in this one.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +18,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from server.cli import main
 from server.cli.secret_key import load_secret_key
 from server.config import Config
 from server.embedded.postgres import EmbeddedPostgres
@@ -20,7 +26,7 @@ from tests.support.clock import FakeClock
 from tests.support.services import running_services
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,6 +56,37 @@ class Installation:
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("\n") == 1
         return json.loads(done.stdout)
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(
+    installation: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Done]]:
+    """Call a command in this process. Logging is set up anew by each, so it is put back at the end."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    monkeypatch.setenv("DESKBELL_DATA_DIR", str(installation.folder))
+    monkeypatch.setenv("DESKBELL_LOG_LEVEL", "warning")
+
+    def call(*words: str) -> Done:
+        try:
+            main.main(args=list(words), prog_name="deskbell", standalone_mode=False)
+        except SystemExit as left:
+            code = left.code if isinstance(left.code, int) else 1
+        else:
+            code = 0
+        said = capsys.readouterr()
+        return Done(code, said.out, said.err)
+
+    yield call
+    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture(scope="module")
@@ -83,45 +120,49 @@ async def test_what_the_commands_print_opens_every_door(installation: Installati
         assert (await world.identity.verify(token)).external_id == "ada"
 
 
-def test_a_person_is_told_in_words(installation: Installation) -> None:
-    done = installation.run("app", "create", "Heron")
-    assert done.returncode == 0, done.stderr
-    app = next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("Id"))
-    assert "dbs_" in done.stdout
-    assert "Neither secret is shown again." in done.stdout
-    done = installation.run("agent", "create", "sam@example.com", "--app", app, "--name", "Sam")
-    assert "Sam <sam@example.com>, agent" in done.stdout
-    assert "dba_" in done.stdout
+def test_a_person_is_told_in_words(run: Callable[..., Done]) -> None:
+    done = run("app", "create", "Heron")
+    assert done.code == 0, done.err
+    app = next(line.split()[1] for line in done.out.splitlines() if line.startswith("Id"))
+    assert "dbs_" in done.out
+    assert "Neither secret is shown again." in done.out
+    done = run("agent", "create", "sam@example.com", "--app", app, "--name", "Sam")
+    assert "Sam <sam@example.com>, agent" in done.out
+    assert "dba_" in done.out
 
 
-def test_what_cannot_be_done_is_one_line(installation: Installation) -> None:
+def test_what_cannot_be_done_is_one_line(run: Callable[..., Done]) -> None:
     nobody = "00000000-0000-4000-8000-000000000000"
     for words, code, said in (
         (("agent", "create", "sam@example.com", "--app", nobody), 1, "deskbell: There is no such app."),
         (("agent", "create", "sam@example.com", "--app", "kestrel"), 1, "deskbell: --app is the id that"),
         (("app", "create", "   "), 1, "deskbell: An app's name is 1 to 100"),
     ):
-        done = installation.run(*words)
-        assert done.returncode == code
-        assert done.stdout == ""
-        assert done.stderr.startswith(said)
-        assert done.stderr.count("\n") == 1
+        done = run(*words)
+        assert done.code == code
+        assert done.out == ""
+        assert done.err.startswith(said)
+        assert done.err.count("\n") == 1
 
 
-def test_an_address_nobody_answers_at_is_one_line_without_the_password(installation: Installation) -> None:
-    url = "postgresql://deskbell:hunter2@127.0.0.1:9/deskbell"
-    done = installation.run("migrate", DESKBELL_DATABASE_URL=url)
-    assert done.returncode == 3
-    assert done.stderr.startswith("deskbell: the database cannot be used:")
-    assert done.stderr.count("\n") == 1
-    assert "hunter2" not in done.stderr + done.stdout
+def test_an_address_nobody_answers_at_is_one_line_without_the_password(
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DESKBELL_DATABASE_URL", "postgresql://deskbell:hunter2@127.0.0.1:9/deskbell")
+    done = run("migrate")
+    assert done.code == 3
+    assert done.err.startswith("deskbell: the database cannot be used:")
+    assert done.err.count("\n") == 1
+    assert "hunter2" not in done.err + done.out
 
 
-def test_migrating_again_does_nothing_and_the_doctor_is_content(installation: Installation) -> None:
-    installation.run("migrate")
-    assert installation.run("migrate").stdout == "Nothing to do.\n"
-    done = installation.run("doctor")
-    assert done.returncode == 0, done.stderr
-    assert str(installation.folder) in done.stdout
-    assert "durability off" in done.stdout
-    assert done.stdout.endswith("All is well.\n")
+def test_migrating_again_does_nothing_and_the_doctor_is_content(
+    run: Callable[..., Done], installation: Installation
+) -> None:
+    run("migrate")
+    assert run("migrate").out == "Nothing to do.\n"
+    done = run("doctor")
+    assert done.code == 0, done.err
+    assert str(installation.folder) in done.out
+    assert "durability off" in done.out
+    assert done.out.endswith("All is well.\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,33 +43,9 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"], "no draft is left"
 
 
-def test_many_that_start_at_once_agree(tmp_path: Path) -> None:
-    for round_ in range(5):
-        folder = config(tmp_path / str(round_))
-        barrier, keys = threading.Barrier(8), set()
-
-        def load(folder: Config = folder, barrier: threading.Barrier = barrier, keys: set[str] = keys) -> None:
-            barrier.wait()
-            keys.add(load_secret_key(folder))
-
-        threads = [threading.Thread(target=load) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(keys) == 1
-
-
 def test_a_draft_of_a_process_that_died_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / f"secret.key.{os.getpid()}").write_text("half")
     assert len(load_secret_key(config(tmp_path))) >= 48
-
-
-def test_an_empty_file_is_said_and_not_used(tmp_path: Path) -> None:
-    """An empty key would encrypt everything with something everybody knows."""
-    (tmp_path / "secret.key").write_text("\n")
-    with pytest.raises(Exception, match=r"secret\.key"):
-        load_secret_key(config(tmp_path))
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -23,11 +23,7 @@ from server.storage.migrate import MigrationError
         (NotFound("There is no such app."), 1, "There is no such app."),
         (BadRequest("This is not an e-mail address."), 1, "This is not an e-mail address."),
         (ConnectionRefusedError(111, "Connection refused"), 3, "the database cannot be used: [Errno 111] Connection"),
-        (
-            asyncpg.InvalidPasswordError("password authentication failed\nDETAIL: x"),
-            3,
-            "password authentication failed",
-        ),
+        (asyncpg.InvalidPasswordError("no such role\nDETAIL: x"), 3, "the database cannot be used: no such role"),
         (asyncpg.InterfaceError(""), 3, "the database cannot be used: InterfaceError"),
         (TimeoutError(), 3, "the database cannot be used: TimeoutError"),
     ],

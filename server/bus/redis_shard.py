@@ -72,6 +72,7 @@ class Shard:
             sharded=sharded,
             trouble=self._voice_lost,
             back=self._voice_back,
+            refused=self._refused,
             moved=moved,
         )
         self.ear = Ear(
@@ -161,6 +162,10 @@ class Shard:
     def _voice_lost(self, reason: str) -> None:
         self._speaking = False
         self._lost(reason)
+
+    def _refused(self, reason: str) -> None:
+        self._nonce = None  # it may be what was refused: the next one is due in its turn
+        self._unwell(reason)
 
     def _lost(self, reason: str) -> None:
         self._nonce = None  # it must not make well what broke after it was heard

@@ -31,8 +31,8 @@ RETRY_S = 0.25
 
 
 class Voice:
-    """`trouble(reason)` is called when the connection goes, `back()` when there is one again, `moved()` when a slot
-    is elsewhere."""
+    """`trouble(reason)` is called when the connection goes, `back()` when there is one again, `refused(reason)` when
+    Redis takes no hints on it, `moved()` when a slot is elsewhere."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Voice:
         sharded: bool,
         trouble: Callable[[str], None],
         back: Callable[[], None],
+        refused: Callable[[str], None],
         moved: Callable[[], None],
     ) -> None:
         self._door = door
@@ -55,6 +56,7 @@ class Voice:
         self._verb = b"SPUBLISH" if sharded else b"PUBLISH"
         self._trouble = trouble
         self._back = back
+        self._told_refused = refused
         self._moved = moved
         self._queue: deque[tuple[bytes, bytes, float]] = deque()
         self._queued_bytes = 0
@@ -141,7 +143,7 @@ class Voice:
         if answer.moved:
             self._moved()
         else:
-            self._trouble(f"Redis refuses {self._verb.decode()}: {answer.reason}")
+            self._told_refused(f"Redis refuses {self._verb.decode()}: {answer.reason}")
 
     def _take(self) -> list[tuple[bytes, list[bytes]]]:
         """The next pipeline: hints in order, those of one channel together, up to `PACKET_BYTES` a packet."""

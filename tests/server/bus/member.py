@@ -27,14 +27,13 @@ PATIENCE_S = 10.0
 POLL_S = 0.002
 
 
-async def until(true: Callable[[], object], *, within: float = PATIENCE_S, what: Callable[[], object] = str) -> float:
-    """Wait until `true()`; returns the seconds it took. An AssertionError shows `what()`."""
+async def until(true: Callable[[], object], *, within: float = PATIENCE_S, what: Callable[[], object] = str) -> None:
+    """Wait until `true()`. An AssertionError shows `what()`."""
     began = time.monotonic()
     while not true():
         if time.monotonic() - began > within:
             raise AssertionError(f"not within {within:g} s: {what()}")
         await asyncio.sleep(POLL_S)
-    return time.monotonic() - began
 
 
 class Member:
@@ -61,11 +60,11 @@ class Member:
         """Wait until Redis has confirmed all subscriptions and a probe was heard."""
         await until(lambda: self.bus.settled, what=lambda: self.bus.degraded or "subscriptions outstanding")
 
-    async def well(self, within: float = PATIENCE_S) -> float:
-        return await until(lambda: self.bus.degraded is None, within=within, what=lambda: self.bus.degraded)
+    async def well(self, within: float = PATIENCE_S) -> None:
+        await until(lambda: self.bus.degraded is None, within=within, what=lambda: self.bus.degraded)
 
-    async def unwell(self, within: float = PATIENCE_S) -> float:
-        return await until(lambda: self.bus.degraded, within=within, what=lambda: "it says that it is well")
+    async def unwell(self, within: float = PATIENCE_S) -> None:
+        await until(lambda: self.bus.degraded, within=within, what=lambda: "it says that it is well")
 
 
 @contextlib.asynccontextmanager

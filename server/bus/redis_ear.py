@@ -137,7 +137,11 @@ class Ear:
 
     def _change(self, name: bytes) -> None:
         # Without a connection there is nothing to bring up to date: the next one begins with all that is wanted.
-        if self._line is not None:
+        if self._line is None:
+            return
+        if (name in self._wanted) == (name in self._asked):  # changed back before it was sent
+            self._changed.pop(name, None)
+        else:
             self._changed[name] = None
             self._wake.set()
 

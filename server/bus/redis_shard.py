@@ -160,7 +160,11 @@ class Shard:
         self._lost(reason)
 
     def _voice_lost(self, reason: str) -> None:
-        self._speaking = False
+        if self._speaking:
+            # The ear stands before the same server and may not have noticed: waiting for its probe to be missed would
+            # double the time until it hears again.
+            self._speaking = False
+            self.ear.cut(reason)
         self._lost(reason)
 
     def _refused(self, reason: str) -> None:

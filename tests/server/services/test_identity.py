@@ -108,17 +108,17 @@ async def test_the_token_does_not_choose_its_algorithm(world: World, signer: Sig
 
 
 async def test_another_ones_signature_does_not_fit(world: World, signer: Signer) -> None:
-    await refused(world, signer.sign(OctKey.import_key("x" * 48)), "signature")
+    await refused(world, signer.sign(OctKey.import_key("x" * 48)), "not signed with a key")
     await world.apps.add_key(signer.app.app.app_id, "theirs", "RS256", public(RSA))
     token = signer.sign(RSAKey.import_key(private(OTHER_RSA).encode()), header={"alg": "RS256", "kid": "theirs"})
-    await refused(world, token, "signature")
+    await refused(world, token, "not signed with a key")
 
 
 async def test_claims_cannot_be_changed_afterwards(world: World, signer: Signer) -> None:
     head, _, signature = signer.sign().split(".")
-    await refused(world, f"{head}.{encoded(signer.claims(sub='ben'))}.{signature}", "signature")
+    await refused(world, f"{head}.{encoded(signer.claims(sub='ben'))}.{signature}", "not signed with a key")
     other_head = encoded({"alg": "HS256", "kid": "k1", "typ": "JWT"})
-    await refused(world, f"{other_head}.{encoded(signer.claims())}.{signature}", "signature")
+    await refused(world, f"{other_head}.{encoded(signer.claims())}.{signature}", "not signed with a key")
 
 
 OTHER_KEYS: list[Any] = ["k2", "", "x" * 201, "k1\x00", 5, None, ["k1"], ...]
@@ -133,7 +133,7 @@ async def test_the_key_must_be_named_and_known(world: World, signer: Signer) -> 
 
 async def test_a_key_of_one_app_signs_for_that_app_only(world: World, signer: Signer) -> None:
     heron = Signer(world, await world.app("Heron"))
-    await refused(world, signer.sign(aud=str(heron.app.app.app_id)), "signature")
+    await refused(world, signer.sign(aud=str(heron.app.app.app_id)), "not signed with a key")
     assert (await world.identity.verify(heron.sign())).app_id == heron.app.app.app_id
 
 

@@ -244,7 +244,7 @@ def _post(ledger: Ledger, intent: Post) -> Numbered:
             raise OutOfOrder("The message named by `after` is not stored; send that one first.", field="after")
     if intent.expected_seq is not None:
         newest = conversation.newest_message_not_by(_author_name(message.author))
-        if newest > intent.expected_seq:
+        if newest and newest > intent.expected_seq:
             raise Conflict("Someone else has written since; read it, then send again.", field="expected_seq")
     return _append_message(ledger, conversation, message)
 

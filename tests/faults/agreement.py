@@ -61,8 +61,8 @@ def _orders(evidence: Evidence) -> Iterator[Finding]:
         assert isinstance(line.record, Page)
         seqs = [event.seq for event in line.record.events]
         if seqs != sorted(set(seqs)):
-            about = (line.client.name, line.record.conversation)
-            yield finding(Kind.REORDERED, f"a page out of order: {seqs}", about, [line])
+            place = (line.client.name, line.record.conversation)
+            yield finding(Kind.REORDERED, f"a page out of order: {seqs}", place, [line])
 
 
 def _receipts(evidence: Evidence) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.faults.cluster import Cluster
+    from tests.faults.findings import Kind
 
 
 def campaign(
@@ -38,12 +39,13 @@ def campaign(
     patience: float = PATIENCE_S,
     planted: tuple[str, ...] = (),
     keep: Path | None = None,
-    stop_early: bool = False,
+    stop_when: frozenset[Kind] = frozenset(),
     say: Callable[[str], None] = print,
 ) -> Report:
     """Run schedules one after another on one cluster. Call it from the main thread.
 
-    planted: `("module", "--option", …)` to start nodes with instead of the CLI. stop_early: at the first finding.
+    planted: `("module", "--option", …)` to start nodes with instead of the CLI. stop_when: no further
+    schedule after one that shows a finding of such a kind.
     """
     main = MainThread()
     result: list[Report | BaseException] = []
@@ -61,8 +63,8 @@ def campaign(
                     say(_progress(number + 1, schedules, outcome, report))
                     if outcome.findings or outcome.problems:
                         _tell(outcome, say, keep)
-                        if stop_early:
-                            break
+                    if any(each.kind in stop_when for each in outcome.findings):
+                        break
                 return report
 
     def thread() -> None:

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 READY_WITHIN_S = 90.0
 EXIT_WITHIN_S = 60.0
-AGENTS = 2
+AGENTS = 3
 # Small windows and short times, so that seconds of a schedule exercise what takes minutes in production.
 NODE_SETTINGS = {
     "DESKBELL_RATE_LIMIT_SENDS": "off",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PAUSE_S = 0.12
 """Between two things one person does, on average."""
+AGENT_PAUSE_S = 0.05
 LONG_TEXT = "x" * 3000
 RESEND_KEPT = 60
 
@@ -106,10 +107,10 @@ class Crowd:
             for desk in self.desks:
                 group.create_task(self._agent(desk, self.plan.rng(f"agent {desk.recorder.history.client.name}")))
 
-    async def _pause(self, rng: random.Random) -> bool:
+    async def _pause(self, rng: random.Random, mean: float = PAUSE_S) -> bool:
         """Let some time pass. False when it is over."""
         try:
-            async with asyncio.timeout(rng.expovariate(1 / PAUSE_S)):
+            async with asyncio.timeout(rng.expovariate(1 / mean)):
                 await self.over.wait()
         except TimeoutError:
             return True
@@ -206,7 +207,7 @@ class Crowd:
     async def _agent(self, desk: Desk, rng: random.Random) -> None:
         desk.start()
         unsure: list[Sent] = []
-        while await self._pause(rng):
+        while await self._pause(rng, AGENT_PAUSE_S):
             known = list(desk.seqs)
             if not known:
                 continue

@@ -73,7 +73,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def finding(kind: Kind, message: str, about: Sequence[object], lines: Iterable[Line]) -> Finding:
-    ordered = sorted(set(lines), key=lambda line: (line.record.at, line.client.name, line.number))
+    once = {(line.client.name, line.number): line for line in lines}
+    ordered = sorted(once.values(), key=lambda line: (line.record.at, line.client.name, line.number))
     return Finding(kind=kind, message=message, about=tuple(map(str, about)), lines=tuple(ordered))
 
 

@@ -97,7 +97,7 @@ async def main() -> None:
                     await through_the_bus(speaker, same, HINTS),
                     await through_the_bus(speaker, batches, 4_000) * BATCH_EVENTS,
                 )
-                rows.append(row)  # noqa: PERF401  # a measurement is not a comprehension
+                rows.append(row)
             ceiling, spread, together, events = (statistics.median(column) for column in zip(*rows, strict=True))
             print(f"bare PUBLISH, redis-py pipelines of {PIPELINE}: {ceiling:,.0f} /s")
             print(f"bus, a hint a channel:          {spread:,.0f} hints/s, {spread / ceiling:.2f} of bare")

@@ -1,92 +1,19 @@
-"""Pushes (docs/push.md): what is suppressed, what every answer of a provider leads to, and who may say so."""
+"""Pushes (docs/push.md): what is suppressed, and what every answer of a provider leads to."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-import pytest
 
-from push.sender import ConfigFault, Rejected, Retry, Sent, TokenGone
+from push.sender import ConfigFault, Rejected, Retry, TokenGone
 from server.domain.message import Choices, Option
-from server.services.notifications import CIRCUIT_S, MOST_ATTEMPTS, OLDEST, Notifications
-from server.services.people import Facts
-from server.telemetry import get_logger
-from tests.server.services.scripted_sender import ScriptedSender
-from tests.support.services import PUSH_LEASE, running_services
+from server.services.notifications import CIRCUIT_S, MOST_ATTEMPTS, OLDEST
+from tests.server.services.phone import phone_on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from uuid import UUID
-
-    from push.sender import Outcome
-    from server.domain.people import EndUser
-    from server.services.directory import Place
-    from server.storage.push_outbox import PushState
-    from tests.support.services import World
-
-
-@dataclass
-class Phone:
-    """A user with one device, one conversation, and a provider that does what the test says."""
-
-    world: World
-    user: EndUser
-    device: UUID
-    place: Place
-    sender: ScriptedSender
-
-    async def hear(self, words: str = "your driver is there") -> int:
-        answer = await self.world.say(self.place, self.world.agent_author, words)
-        assert answer.seq is not None
-        return answer.seq
-
-    async def work(self, *answers: Outcome | Exception) -> int:
-        """One round of the worker; how many pushes were asked of the provider."""
-        self.sender.answers = deque(answers)
-        before = len(self.sender.asked)
-        for claim in await self.world.notifications.claim(100):
-            await self.world.notifications.deliver(claim)
-        return len(self.sender.asked) - before
-
-    async def states(self) -> list[PushState]:
-        return await self.world.notifications.of_conversation(
-            self.place.app_id, self.place.user_id, self.place.conversation_id
-        )
-
-    async def state(self) -> PushState:
-        (only,) = await self.states()
-        return only
-
-    async def token(self) -> str | None:
-        async with self.world.database.session() as session:
-            value: str | None = await session.connection.fetchval(
-                "select push_token from device where device_id = $1", self.device
-            )
-        return value
-
-    async def register(self, token: str | None) -> None:
-        await self.world.people.register_push_token(self.user.app_id, self.user.user_id, self.device, "fcm", token)
-
-
-@asynccontextmanager
-async def phone_on(url: str, **options: Any) -> AsyncIterator[Phone]:
-    sender = ScriptedSender()
-    async with running_services(url, senders=dict.fromkeys(("fcm", "apns", "webpush"), sender), **options) as world:
-        ada = await world.user(await world.app(), "ada", "Ada")
-        device, _ = await world.device(ada, "t1")
-        yield Phone(world, ada, device, await world.opened(ada, "where is my driver?"), sender)
-
-
-@pytest.fixture
-async def phone(database_url: str) -> AsyncIterator[Phone]:
-    async with phone_on(database_url) as ready:
-        yield ready
+    from tests.server.services.phone import Phone
 
 
 async def test_an_answer_is_pushed_at_once_to_a_phone_that_does_not_look(phone: Phone) -> None:
@@ -384,141 +311,17 @@ async def test_attempts_are_used_up_in_the_end(phone: Phone) -> None:
     assert await phone.work() == 1
 
 
-# -- whose claim it is -------------------------------------------------------------------------------------------------
-
-
-def second_worker(phone: Phone) -> Notifications:
-    """Another process with the same database."""
-    return Notifications(
-        phone.world.database,
-        {"fcm": phone.sender},
-        phone.world.clock,
-        phone.world.metrics,
-        get_logger("tests"),
-        lease=PUSH_LEASE,
-        preview=True,
-    )
-
-
-async def test_two_workers_never_hold_one_claim(phone: Phone) -> None:
-    world = phone.world
-    for number in range(20):
-        await world.device(phone.user, f"token {number}")
+async def test_a_body_that_cannot_be_read_is_announced_all_the_same(phone: Phone) -> None:
     await phone.hear()
-    workers = [world.notifications, second_worker(phone), second_worker(phone)]
-    claims = [claim for part in await asyncio.gather(*(worker.claim(5) for worker in workers * 2)) for claim in part]
-    assert len(claims) == len({claim.device_id for claim in claims}) <= 21
-    rest = await world.notifications.claim(100)
-    assert len(claims) + len(rest) == 21
-    assert await world.notifications.claim(100) == []
-
-
-async def test_a_claim_comes_free_when_its_worker_is_gone(phone: Phone) -> None:
-    await phone.hear()
-    (lost,) = await phone.world.notifications.claim(1)
-    phone.world.clock.move(PUSH_LEASE.total_seconds() - 0.1)
-    assert await phone.world.notifications.claim(1) == []
-    phone.world.clock.move(0.1)
-    (found,) = await second_worker(phone).claim(1)
-    assert found.attempts == lost.attempts + 1
-    await phone.world.notifications.deliver(lost)
-    assert phone.sender.asked == [], "a stale claim sends nothing"
-    await second_worker(phone).deliver(found)
-    assert len(phone.sender.asked) == 1
-
-
-@pytest.mark.parametrize(
-    "late",
-    [Sent("m"), Retry("503"), Rejected("400"), TokenGone("404"), ConfigFault("401")],
-    ids=lambda late: type(late).__name__,
-)
-async def test_who_answers_after_the_lease_changes_nothing(phone: Phone, late: Outcome) -> None:
-    await phone.hear()
-    (first,) = await phone.world.notifications.claim(1)
-    phone.sender.hold = True
-    phone.sender.answers = deque([late])
-    slow = asyncio.create_task(phone.world.notifications.deliver(first))
-    await phone.sender.waiting.wait()
-    phone.world.clock.move(PUSH_LEASE.total_seconds())
-    (second,) = await second_worker(phone).claim(1)
-    before = await phone.state()
-    phone.sender.release.set()
-    await slow
-    assert await phone.state() == before
-    phone.sender.hold = False
-    await second_worker(phone).deliver(second)
-    state = await phone.state()
-    expected = (3, "accepted") if not isinstance(late, TokenGone) else (0, "no push token")
-    assert (state.sent_seq, state.outcome) == expected
-
-
-async def test_what_came_while_it_was_sent_stays_pending(phone: Phone) -> None:
-    await phone.hear("first")
-    phone.sender.meanwhile = lambda: phone.hear("second")
+    async with phone.world.database.session() as session:
+        await session.connection.execute('update event set body = \'{"kind": "poem"}\' where seq = 3')
     assert await phone.work() == 1
-    phone.sender.meanwhile = None
-    state = await phone.state()
-    assert (state.sent_seq, state.want_seq) == (3, 4)
-    assert await phone.work() == 1
-    assert phone.sender.asked[1].notification.body == "second"
+    assert phone.sender.asked[0].notification.body == "New message"
 
 
-async def test_a_push_prepared_for_the_last_owner_is_void(phone: Phone) -> None:
-    """Nothing for Ada reaches the phone after it has become Ben's, however far its push had come."""
-    await phone.hear("only for Ada")
-    (claim,) = await phone.world.notifications.claim(1)
-    await phone.world.people.put(phone.user.app_id, "ben", Facts())
-    ben = await phone.world.people.find(phone.user.app_id, "ben")
-    await phone.world.device(ben, "t1", device_id=phone.device)
-    await phone.world.notifications.deliver(claim)
-    await phone.hear("still only for Ada")
+async def test_what_was_wanted_under_another_owner_epoch_is_void(phone: Phone) -> None:
+    await phone.hear()
+    async with phone.world.database.session() as session:
+        await session.connection.execute("update push_state set epoch = epoch - 1")
     assert await phone.work() == 0
-    # And back again: what was wanted in her first time is not for her second one either.
-    await phone.world.device(phone.user, "t1", device_id=phone.device)
-    await phone.world.notifications.deliver(claim)
-    assert phone.sender.asked == []
-
-
-async def test_logging_out_stops_what_is_on_its_way(phone: Phone) -> None:
-    await phone.hear()
-    (claim,) = await phone.world.notifications.claim(1)
-    await phone.world.people.log_out(phone.user.app_id, phone.user.user_id, phone.device)
-    await phone.world.notifications.deliver(claim)
-    assert phone.sender.asked == []
-
-
-async def test_an_erased_user_is_not_pushed_to(phone: Phone) -> None:
-    await phone.hear()
-    (claim,) = await phone.world.notifications.claim(1)
-    await phone.world.people.erase(phone.user.app_id, "ada")
-    await phone.world.notifications.deliver(claim)
-    assert phone.sender.asked == []
-
-
-async def test_how_long_the_oldest_waits(phone: Phone) -> None:
-    assert await phone.world.notifications.oldest_age() == 0.0
-    await phone.hear()
-    phone.world.clock.move(61)
-    assert await phone.world.notifications.oldest_age() == pytest.approx(61)
-    assert "due for 61 s" in (await phone.world.health.reasons())["push"]
-    await phone.work()
-    assert await phone.world.notifications.oldest_age() == 0.0
-
-
-async def test_outcomes_are_counted(phone: Phone) -> None:
-    await phone.hear()
-    await phone.work(Retry("503"))
-    phone.world.clock.move(2)
-    await phone.work()
-    page = phone.world.metrics.render().decode()
-    assert 'deskbell_push_outcomes_total{outcome="retry",provider="fcm"} 1.0' in page
-    assert 'deskbell_push_outcomes_total{outcome="sent",provider="fcm"} 1.0' in page
-
-
-async def test_a_mistake_of_the_sender_leaves_the_claim_to_its_lease(phone: Phone) -> None:
-    await phone.hear()
-    with pytest.raises(RuntimeError):
-        await phone.work(RuntimeError("closed"))
-    assert await phone.work() == 0
-    phone.world.clock.move(PUSH_LEASE.total_seconds())
-    assert await phone.work() == 1
+    assert (await phone.state()).outcome == "the device has changed hands"

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from server.bus.interface import LoggedOut, Replaced, user_channel
-from server.domain.errors import BadRequest, NotFound
+from server.domain.errors import BadRequest, NotFound, Unauthorized
 from server.domain.people import DeviceInfo
 from server.services.people import Facts
 from tests.support.services import ride
@@ -340,3 +340,29 @@ async def test_an_export_has_everything_the_user_may_see(world: World, monkeypat
     }
     assert b"a regular" not in b"".join(event.body for event in exported.events)
     assert sorted(known.id for known in exported.transactions) == [f"ride-{number}" for number in range(7)]
+
+
+async def test_revoked_tokens_open_nothing_and_new_ones_do(world: World) -> None:
+    app = await world.app()
+    ada, ben = await world.user(app, "ada"), await world.user(app, "ben")
+    old, of_ben = world.claims(ada), world.claims(ben)
+    device, _ = await world.device(ada)
+    world.clock.move(10)
+    world.bus.published.clear()
+    await world.people.revoke_tokens(ada.app_id, "ada")
+    assert world.bus.published == [
+        (user_channel(ada.app_id, ada.user_id), LoggedOut(ada.app_id, ada.user_id, ada.auth_gen + 1))
+    ]
+    with pytest.raises(Unauthorized, match="revoked") as refused:
+        await world.people.check_token(old)
+    assert refused.value.field == "token"
+    before = await devices(world)
+    with pytest.raises(Unauthorized):
+        await world.people.say_hello(old, DeviceInfo(device_id=device, platform="ios"), None)
+    assert await devices(world) == before, "a refused hello takes no device"
+    await world.people.check_token(of_ben)
+    world.clock.move(1)
+    await world.people.check_token(world.claims(ada))
+    await world.device(ada, device_id=device)
+    with pytest.raises(NotFound):
+        await world.people.revoke_tokens(ada.app_id, "nobody")

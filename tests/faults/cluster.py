@@ -173,6 +173,7 @@ class Cluster:
     kid: str
     secret: str
     agents: list[str]
+    server_key: str
     drains: list[int] = field(default_factory=list)
     """Exit codes of nodes that were asked to go. A node that was still starting may be ended by the signal itself."""
     redis_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -287,13 +288,13 @@ async def running_cluster(
             DESKBELL_FCM_ENDPOINT=fcm.url,
             **({"DESKBELL_REDIS_URL": shared.url} if shared else {}),
         )
-        app, kid, secret, agents = await _set_up(url, secret_key)
+        app, kid, secret, agents, server_key = await _set_up(url, secret_key)
         made = []
         for number in range(nodes):
             port = free_port()
             proxy = await stack.enter_async_context(TcpProxy("127.0.0.1", port).listening())
             made.append(Node(number, port, environment, folder / f"node{number}.log", planted, proxy))
-        cluster = Cluster(folder, main, postgres, fcm, shared, made, app, kid, secret, agents)
+        cluster = Cluster(folder, main, postgres, fcm, shared, made, app, kid, secret, agents, server_key)
         stack.push_async_callback(_stop_nodes, made)
         for node in made:
             node.start()
@@ -302,7 +303,7 @@ async def running_cluster(
         yield cluster
 
 
-async def _set_up(url: str, secret_key: str) -> tuple[UUID, str, str, list[str]]:
+async def _set_up(url: str, secret_key: str) -> tuple[UUID, str, str, list[str], str]:
     clock = SystemClock()
     await migrate(url, clock)
     database = await Database.connect(url, min_connections=1, max_connections=2)
@@ -313,7 +314,7 @@ async def _set_up(url: str, secret_key: str) -> tuple[UUID, str, str, list[str]]
     finally:
         await database.close()
     assert made.identity.secret is not None
-    return made.app.app_id, made.identity.kid, made.identity.secret, tokens
+    return made.app.app_id, made.identity.kid, made.identity.secret, tokens, made.server_key
 
 
 async def _stop_nodes(nodes: list[Node]) -> None:

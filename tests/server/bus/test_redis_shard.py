@@ -123,3 +123,22 @@ async def test_subscriptions_change_while_the_connection_does(redis_server: Redi
         speaker.bus.publish([(channel, touched(number)) for number, channel in enumerate(channels)])
         await until(lambda: len(listener.heard) == 200, what=lambda: len(listener.heard))
         assert sorted(listener.revs) == [number for number in range(300) if number % 3]
+
+
+async def test_a_new_connection_is_ready_only_when_it_hears_everything(redis_server: RedisForTests) -> None:
+    async with member_of(redis_server.url) as member:
+        for _ in range(3_000):
+            member.bus.subscribe(app_channel(uuid4()))
+        await member.settled()
+        ear = shard_of(member).ear
+        ready, held = ear._ready, list[bool]()
+
+        def spy() -> None:
+            held.append(ear._held >= ear._wanted)
+            ready()
+
+        ear._ready = spy
+        ear.cut("the test")
+        await until(lambda: held)
+        assert held == [True]
+        await member.settled()

@@ -150,37 +150,45 @@ def _reads(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _snapshots(evidence: Evidence) -> Iterator[Finding]:
-    """A snapshot is what the log up to its `usn` amounts to. Checked where the log is known from its beginning."""
+    """A snapshot is what the log up to its `usn` amounts to."""
     for line, snapshot in evidence.all(Snapshot):
-        user = line.client.user
-        log = [evidence.numbers.get((user, usn)) for usn in range(1, snapshot.usn + 1)]
-        if any(sightings is None for sightings in log):
-            continue
-        events = [sightings[0] for sightings in log if sightings is not None]
+        log = [evidence.numbers.get((line.client.user, usn)) for usn in range(1, snapshot.usn + 1)]
+        events = [sightings[0] for sightings in log if sightings]
         for standing in snapshot.conversations:
             mine = [each for each in events if each.event.conversation == standing.conversation]
-            wrong = _differs(standing, mine)
+            wrong, proof = _differs(standing, mine, whole=len(events) == len(log))
             if wrong:
                 about = (line.client.name, standing.conversation)
-                shown = [line, *(each.line for each in mine if each.event.kind in (RECEIPT, MESSAGE))]
+                # That there is too little of something shows only against the whole log.
+                shown = [line, *(each.line for each in (proof or events))]
                 yield finding(Kind.DISAGREE, f"a snapshot at usn {snapshot.usn}: {wrong}", about, shown)
 
 
-def _differs(standing: Standing, log: Sequence[Sighting]) -> str:
-    events = [sighting.event for sighting in log]
-    receipts = [_receipt(event) for event in events if event.kind == RECEIPT]
-    read = {reader: max((seq for who, seq in receipts if who == reader), default=0) for reader in ("user", "agent")}
-    unread = sum(
-        event.kind == MESSAGE and not event.author.startswith("user:") and event.seq > read["user"] for event in events
-    )
-    newest = max((event.seq for event in events), default=0)
-    if standing.seq < newest:
-        return f"it ends at seq {standing.seq}, the log at {newest}"
-    if (standing.user_read, standing.agent_read) != (read["user"], read["agent"]):
-        return f"read {standing.user_read}/{standing.agent_read}, the log says {read['user']}/{read['agent']}"
-    if standing.unread != unread:
-        return f"{standing.unread} unread, the log says {unread}"
-    return ""
+def _differs(standing: Standing, log: Sequence[Sighting], *, whole: bool) -> tuple[str, list[Sighting]]:
+    """What is wrong, and the events that prove it if a few do. `whole`: the log is known from its beginning."""
+    newest = log[-1] if log else None
+    if newest is not None and newest.event.seq > standing.seq:
+        return f"it ends at seq {standing.seq}, the log at {newest.event.seq}", [newest]
+    for reader, said in (("user", standing.user_read), ("agent", standing.agent_read)):
+        receipts = [each for each in log if each.event.kind == RECEIPT and _receipt(each.event)[0] == reader]
+        furthest = max(receipts, key=lambda each: _receipt(each.event)[1], default=None)
+        read = _receipt(furthest.event)[1] if furthest is not None else 0
+        if furthest is not None and read > said:
+            return f"{reader} has read up to {said}, the log says {read}", [furthest]
+        if whole and read < said:
+            return f"{reader} has read up to {said}, the log says {read}", []
+    unread = [
+        each
+        for each in log
+        if each.event.kind == MESSAGE
+        and not each.event.author.startswith("user:")
+        and each.event.seq > standing.user_read
+    ]
+    if len(unread) > standing.unread:
+        return f"{standing.unread} unread, the log says {len(unread)}", unread
+    if whole and len(unread) < standing.unread:
+        return f"{standing.unread} unread, the log says {len(unread)}", []
+    return "", []
 
 
 def invoked_at(lines: Sequence[Line]) -> float:

@@ -115,7 +115,8 @@ def _progress(done: int, of: int, outcome: Outcome, report: Report) -> str:
     faults = ", ".join(fault.kind for fault in outcome.plan.faults)
     verdict = f"{len(outcome.findings)} FINDINGS" if outcome.findings else "ok"
     bar = f"[{'#' * filled}{'.' * (20 - filled)}]"
-    return f"{bar} {done}/{of} seed {outcome.plan.seed} {outcome.took:.1f} s {verdict}: {faults}"
+    parts = " ".join(f"{name} {seconds:.1f}" for name, seconds in outcome.phases.items())
+    return f"{bar} {done}/{of} seed {outcome.plan.seed} {outcome.took:.1f} s ({parts}) {verdict}: {faults}"
 
 
 def _tell(outcome: Outcome, say: Callable[[str], None], keep: Path | None) -> None:

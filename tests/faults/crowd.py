@@ -141,6 +141,8 @@ class Crowd:
         if not known:
             return
         talk = rng.choice(known)
+        # What still waits in the outbox is not asked for past it: it would overtake what is before it.
+        done = [each for each in sent if not phone.waits_for(each.id)]
         match _choose(rng, _PERSON):
             case "send":
                 self._send(phone, talk, rng, sent)
@@ -153,12 +155,12 @@ class Crowd:
                 # Half of the time not everything, and never more than there is.
                 seq = phone.seqs[talk]
                 phone.read(talk, seq if rng.random() < 0.5 else rng.randint(1, seq))
-            case "again" if sent:
-                old = rng.choice(sent)
+            case "again" if done:
+                old = rng.choice(done)
                 for _ in range(rng.randint(1, 3)):
                     await phone.send_raw(old.conversation, old.id, old.text)
-            case "conflict" if sent:
-                old = rng.choice(sent)
+            case "conflict" if done:
+                old = rng.choice(done)
                 await phone.send_raw(old.conversation, old.id, old.text + "!", label=f"{old.id}!")
             case "out of order":
                 await self._out_of_order(phone, talk, rng, sent)

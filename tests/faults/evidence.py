@@ -28,6 +28,9 @@ R = TypeVar("R", bound=AnyRecord)
 IDENTIFIED = frozenset({"send", "open", "note"})
 """Operations whose id the stored event carries. (An `open` without a message is `begin`.)"""
 NOTE = "note"
+VISIBLE = frozenset({"send", "open", "begin"})
+"""Operations whose `ok` names an event that the user may see. (A change of status that changes nothing names the newest
+event of the conversation, which may be a note.)"""
 
 
 class Sighting(NamedTuple):
@@ -82,8 +85,8 @@ class Evidence:
 
     def __init__(self, histories: Iterable[History]) -> None:
         self.histories = [(history, lines_of(history)) for history in histories]
-        self.owner: dict[str, str] = {}
-        """Whose conversation it is, as far as a device has seen or written into it."""
+        self.owner: dict[str, tuple[str, Line]] = {}
+        """Whose conversation it is, and the line where a device saw it or wrote into it."""
         self.places: dict[tuple[str, int], list[Sighting]] = defaultdict(list)
         self.numbers: dict[tuple[str, int], list[Sighting]] = defaultdict(list)
         self.by_id: dict[str, list[Sighting]] = defaultdict(list)
@@ -139,7 +142,7 @@ class Evidence:
         sighting = Sighting(event, line)
         self.places[(event.conversation, event.seq)].append(sighting)
         if user:
-            self.owner.setdefault(event.conversation, user)
+            self.owner.setdefault(event.conversation, (user, line))
         if event.usn:
             self.numbers[(user, event.usn)].append(sighting)
             self.usn_known[user].note(line.record.at, event.usn, line)
@@ -155,7 +158,7 @@ class Evidence:
             case Invoke():
                 write.invokes.append(line)
                 if user:
-                    self.owner.setdefault(record.conversation, user)
+                    self.owner.setdefault(record.conversation, (user, line))
             case Ok():
                 write.oks.append(line)
             case Fail():
@@ -165,7 +168,7 @@ class Evidence:
 
     def _take_ok(self, history: History, line: Line, ok: Ok) -> None:
         self.seq_known[ok.conversation].note(ok.at, ok.seq, line)
-        if self.writes[ok.id].op != NOTE:
+        if self.writes[ok.id].op in VISIBLE or not self.writes[ok.id].invokes:
             self.visible_known[ok.conversation].note(ok.at, ok.seq, line)
         if ok.usn and history.client.user:
             self.usn_known[history.client.user].note(ok.at, ok.usn, line)

@@ -249,6 +249,10 @@ class Phone:
     def waiting(self) -> int:
         return len(self._disk.outbox)
 
+    def waits_for(self, id: UUID) -> bool:
+        """It is in the outbox: not known to be stored."""
+        return id in self._disk.outbox
+
     def forget_all(self, epoch: str) -> None:
         """Begin again from the first event of this history, as after a restored app."""
         self._disk.epoch, self._disk.usn = epoch, 0

@@ -25,14 +25,14 @@ def check_pushes(evidence: Evidence) -> Iterator[Finding]:
         pushed[key] = max(pushed[key], push.seq)
         holder = holders.get(push.token)
         owner = evidence.owner.get(push.conversation)
-        if holder is not None and owner is not None and holder.client.user != owner:
-            message = f"{holder.client.user} was notified of a conversation of {owner}"
-            yield finding(Kind.STRANGER, message, (push.token, push.conversation), [holder, line])
+        if holder is not None and owner is not None and holder.client.user != owner[0]:
+            message = f"{holder.client.user} was notified of a conversation of {owner[0]}"
+            yield finding(Kind.STRANGER, message, (push.token, push.conversation), [holder, owner[1], line])
     said = list(_agents_messages(evidence))
     read = _read(evidence)
     for history, lines in evidence.histories:
         if history.client.role == "device":
-            mine = [each for each in said if evidence.owner.get(each[0].event.conversation) == history.client.user]
+            mine = [each for each in said if each[0].line.client.user == history.client.user]
             yield from _device(lines, mine, read, pushed)
 
 

@@ -33,7 +33,7 @@ CALM_S = 0.3
 
 class Outcome(msgspec.Struct, kw_only=True):
     """`problems`: what went wrong beside the promises, for example a node that does not come up. `stops`: times a phone
-    was told a final close code. `took`: seconds."""
+    was told a final close code."""
 
     plan: Schedule
     histories: list[History]
@@ -41,20 +41,30 @@ class Outcome(msgspec.Struct, kw_only=True):
     problems: list[str]
     reconnects: int
     stops: int
-    took: float
+    phases: dict[str, float]
+    """How long each part took: activity, heal, settle, push, reads."""
+
+    @property
+    def took(self) -> float:
+        return sum(self.phases.values())
 
 
 async def run(cluster: Cluster, plan: Schedule, patience: float = PATIENCE_S) -> Outcome:
     """Run `plan` with customers of its own. Leaves the cluster healed."""
-    began = time.monotonic()
     crowd = Crowd(cluster, plan)
     cluster.fcm.reset()
+    phases = _Phases()
     try:
         await _activity(cluster, crowd, plan)
+        phases.ended("activity")
         problems = await cluster.heal()
+        phases.ended("heal")
         await _settle(crowd, patience)
+        phases.ended("settle")
         await _wake_the_sleepers(cluster, crowd, patience)
+        phases.ended("push")
         await _last_reads(cluster, crowd, patience)
+        phases.ended("reads")
     finally:
         for client in crowd.clients:
             await client.stop()
@@ -69,8 +79,20 @@ async def run(cluster: Cluster, plan: Schedule, patience: float = PATIENCE_S) ->
         problems=problems,
         reconnects=sum(max(0, client.reconnects) for client in crowd.clients),
         stops=sum(phone.stops for phone in crowd.phones),
-        took=time.monotonic() - began,
+        phases=phases.seconds,
     )
+
+
+class _Phases:
+    """A stopwatch with lap times."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def ended(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name], self._since = now - self._since, now
 
 
 async def _activity(cluster: Cluster, crowd: Crowd, plan: Schedule) -> None:

@@ -23,7 +23,7 @@ def check_writes(evidence: Evidence) -> Iterator[Finding]:
         yield from _answers(id, write)
         for line in write.oks:
             assert isinstance(line.record, Ok)
-            yield from _kept(line, line.record, write.op, pages[line.record.conversation])
+            yield from _kept(evidence, line, line.record, write, pages[line.record.conversation])
             yield from _in_place(evidence, line, line.record, write)
         yield from _aborted(evidence, id, write)
     yield from _doubles(evidence)
@@ -43,21 +43,22 @@ def _answers(id: str, write: Write) -> Iterator[Finding]:
             yield finding(Kind.DUPLICATE, message, (id,), [first, second])
     firsts = [line for line in write.oks if isinstance(line.record, Ok) and not line.record.duplicate]
     if len(firsts) > 1 and write.op in IDENTIFIED:
-        yield finding(Kind.DUPLICATE, "acknowledged twice as new", (id, "new"), firsts[:2])
+        yield finding(Kind.DUPLICATE, "acknowledged twice as new", (id, "new"), [*write.invokes[:1], *firsts[:2]])
 
 
-def _kept(line: Line, ok: Ok, op: str, pages: list[Line]) -> Iterator[Finding]:
+def _kept(evidence: Evidence, line: Line, ok: Ok, write: Write, pages: list[Line]) -> Iterator[Finding]:
     """Whoever reads the whole conversation later finds it."""
-    if op == NOTE:
+    if write.op == NOTE:
         return  # a desk's matter; its watch is dense, so the place is checked
+    if write.op not in IDENTIFIED and (ok.conversation, ok.seq) in evidence.places:
+        return  # it may name a note, which the page does not show
     for page in pages:
         assert isinstance(page.record, Page)
         if page.record.asked <= ok.at:
             continue
-        found = any(event.id == ok.id if op in IDENTIFIED else event.seq == ok.seq for event in page.record.events)
-        if not found:
+        if write.op not in IDENTIFIED or not any(event.id == ok.id for event in page.record.events):
             message = f"acknowledged at seq {ok.seq}, and not in the conversation when it was read later"
-            yield finding(Kind.LOST, message, (ok.conversation, ok.id), [line, page])
+            yield finding(Kind.LOST, message, (ok.conversation, ok.id), [*write.invokes[:1], line, page])
             return
 
 
@@ -171,7 +172,7 @@ def _real_time(evidence: Evidence) -> Iterator[Finding]:
         by_conversation[conversation].append(known)
         usn = next((sighting.event.usn for sighting in evidence.by_id.get(id, ()) if sighting.event.usn), 0)
         if usn:
-            by_user[evidence.owner[conversation]].append(known._replace(number=usn))
+            by_user[evidence.owner[conversation][0]].append(known._replace(number=usn))
     for stream in (*by_conversation.values(), *by_user.values()):
         latest: _Stored | None = None
         for each in sorted(stream, key=lambda each: each.number):

@@ -151,6 +151,7 @@ class Node:
         )
         try:
             node = cls(config, clock, database, secret_key, roles)
+            await node.services.apps.check_vault()
         except BaseException:
             await database.close()
             raise

@@ -6,8 +6,14 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from server.cli.process import StartError
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from server.config import Config
+
+SHORTEST = 32
 
 
 def load_secret_key(config: Config) -> str:
@@ -19,9 +25,10 @@ def load_secret_key(config: Config) -> str:
         return config.secrets.secret_key.reveal()
     path = config.database.data_dir / "secret.key"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f"secret.key.{os.getpid()}")
+    # Not named by the process id: two containers that share a folder both have process 1.
+    draft = path.with_name(f"secret.key.{secrets.token_hex(8)}")
     try:
-        return path.read_text().strip()
+        return _read(path)
     except FileNotFoundError:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
@@ -33,4 +40,11 @@ def load_secret_key(config: Config) -> str:
             pass
         finally:
             draft.unlink()
-        return path.read_text().strip()
+        return _read(path)
+
+
+def _read(path: Path) -> str:
+    key = path.read_text().strip()
+    if len(key) < SHORTEST:
+        raise StartError(f"{path} holds no key: restore it from a backup, or delete it if nothing was stored yet")
+    return key

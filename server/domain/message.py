@@ -69,8 +69,8 @@ class Choices(Body, tag="choices"):
 class Coupon(Body, tag="coupon"):
     code: Id
     description: Short
-    amount: Annotated[str, msgspec.Meta(pattern=r"^-?\d{1,15}(\.\d{1,6})?$")] | None = None
-    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")] | None = None
+    amount: Annotated[str, msgspec.Meta(pattern=r"^-?\d{1,15}(\.\d{1,6})?$(?!\n)")] | None = None
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")] | None = None
     expires_at: str | None = None
     url: Url | None = None
 

@@ -24,8 +24,8 @@ Url = Annotated[str, msgspec.Meta(max_length=2048, pattern=r"^https?://")]
 class Amount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Money: a decimal string and an ISO 4217 currency code, never a float."""
 
-    value: Annotated[str, msgspec.Meta(pattern=r"^-?\d{1,15}(\.\d{1,6})?$")]
-    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
+    value: Annotated[str, msgspec.Meta(pattern=r"^-?\d{1,15}(\.\d{1,6})?$(?!\n)")]
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

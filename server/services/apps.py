@@ -93,6 +93,12 @@ class Apps:
         except asyncpg.UniqueViolationError:  # somebody else was faster
             raise BadRequest("There is a key with this `kid` already.", field="kid") from None
 
+    async def check_vault(self) -> None:
+        """Raises WrongKey when what is stored was sealed with another secret key than this process has."""
+        sealed = await apps.find_sealed_secret(self._database)
+        if sealed is not None:
+            self._vault.open(sealed)
+
     async def find(self, app_id: UUID) -> App:
         found = await apps.find_app(self._database, app_id)
         if found is None:

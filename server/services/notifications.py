@@ -38,6 +38,8 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
 CIRCUIT_S = 60.0
 """How long a provider that refuses our credentials is left alone before it is asked again."""
+FAULT_SHOWN_S = 3 * CIRCUIT_S
+"""How long health shows it when nothing is left to try it with."""
 
 
 class Notifications:
@@ -62,8 +64,13 @@ class Notifications:
         self._lease = lease
         self._preview = preview
         self._not_before: dict[str, datetime] = {}
-        self.faults: dict[str, str] = {}
-        """Providers that refuse our credentials, and what they say. Health shows it."""
+        self._faults: dict[str, tuple[str, datetime]] = {}
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Providers that refused our credentials lately, and what they say. Health shows it."""
+        now = self._clock.now()
+        return {provider: reason for provider, (reason, until) in self._faults.items() if until > now}
 
     async def claim(self, limit: int) -> list[Claim]:
         """Take up to `limit` pushes that are due."""
@@ -89,14 +96,14 @@ class Notifications:
             self._count(seen.provider, "suppressed")
             await push_outbox.settle(self._database, claimed, seen.want_seq, reason, self._clock.now())
             return
-        if self._clock.now() - claimed.wanted_at > OLDEST:
+        if self._clock.now() - seen.message_at > OLDEST:
             # Whatever it was that kept it waiting: yesterday's answers must not arrive as a flood once it is repaired.
             await push_outbox.bury(self._database, claimed, "given up: older than a day", self._clock.now())
             return
         held = self._not_before.get(seen.provider)
         if held is not None and held > self._clock.now():
             await push_outbox.postpone(
-                self._database, claimed, held, False, "the provider asked us to wait", self._clock.now()
+                self._database, claimed, held, "the provider asked us to wait", self._clock.now(), held=True
             )
             return
         sender = self._senders[seen.provider]
@@ -123,7 +130,7 @@ class Notifications:
         provider = cast("str", seen.provider)
         self._count(provider, type(outcome).__name__.lower())
         if not isinstance(outcome, ConfigFault):
-            self.faults.pop(provider, None)
+            self._faults.pop(provider, None)
         match outcome:
             case Sent():
                 await push_outbox.settle(self._database, claimed, seen.want_seq, "accepted", now)
@@ -133,22 +140,20 @@ class Notifications:
                     await push_outbox.bury(self._database, claimed, f"token gone: {reason}", now)
                 else:
                     # It speaks of the token before: one was registered since, and the answer is still wanted there.
-                    await self._try_later(claimed, provider, Retry(f"token gone, and registered anew: {reason}"), now)
+                    await self._try_later(claimed, seen, Retry(f"token gone, and registered anew: {reason}"), now)
             case Rejected(reason=reason):
                 self._log.warning("push rejected", reason=reason, conversation=str(claimed.conversation_id))
                 await push_outbox.bury(self._database, claimed, f"rejected: {reason}", now)
             case ConfigFault(reason=reason):
                 self._log.error("push credentials refused", provider=provider, reason=reason)
-                self.faults[provider] = reason
-                self._not_before[provider] = now + timedelta(seconds=CIRCUIT_S)
-                await push_outbox.postpone(
-                    self._database, claimed, now + timedelta(seconds=CIRCUIT_S), False, f"credentials: {reason}", now
-                )
+                self._faults[provider] = (reason, now + timedelta(seconds=FAULT_SHOWN_S))
+                later = self._not_before[provider] = now + timedelta(seconds=CIRCUIT_S)
+                await push_outbox.postpone(self._database, claimed, later, f"credentials: {reason}", now, held=True)
             case Retry():
-                await self._try_later(claimed, provider, outcome, now)
+                await self._try_later(claimed, seen, outcome, now)
 
-    async def _try_later(self, claimed: Claim, provider: str, outcome: Retry, now: datetime) -> None:
-        if now - claimed.wanted_at > OLDEST or claimed.attempts >= MOST_ATTEMPTS:
+    async def _try_later(self, claimed: Claim, seen: Look, outcome: Retry, now: datetime) -> None:
+        if now - seen.message_at > OLDEST or claimed.attempts >= MOST_ATTEMPTS:
             await push_outbox.bury(self._database, claimed, f"given up: {outcome.reason}", now)
             return
         pause = outcome.retry_after
@@ -157,8 +162,9 @@ class Notifications:
             pause *= 0.5 + random.random() / 2
         due = now + timedelta(seconds=pause)
         if outcome.throttled:
+            provider = cast("str", seen.provider)
             self._not_before[provider] = max(due, self._not_before.get(provider, due))
-        await push_outbox.postpone(self._database, claimed, due, outcome.ambiguous, outcome.reason, now)
+        await push_outbox.postpone(self._database, claimed, due, outcome.reason, now, ambiguous=outcome.ambiguous)
 
     def _count(self, provider: str, outcome: str) -> None:
         self._metrics.push_outcomes.labels(provider, outcome).inc()

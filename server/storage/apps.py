@@ -70,3 +70,9 @@ async def list_keys(database: Database, app_id: UUID) -> list[AppKey]:
 async def find_by_server_key(database: Database, key_hash: bytes) -> App | None:
     row = await database.row("find_server_key", key_hash)
     return _app(row) if row else None
+
+
+async def find_sealed_secret(database: Database) -> bytes | None:
+    """Any stored secret, sealed."""
+    sealed: bytes | None = await database.value("find_sealed_secret")
+    return sealed

@@ -109,13 +109,13 @@ async def claim_device(
     session: Session, app_id: UUID, user_id: UUID, device: DeviceInfo, foreground_until: datetime | None, at: datetime
 ) -> tuple[Hold, UUID | None]:
     """Make the device this user's. Also returns its last owner if that was somebody else: their tokens are gone."""
-    owner = await session.row("find_device_owner", app_id, device.device_id)
-    if owner is None or owner["user_id"] != user_id:
+    await session.run("meet_device", app_id, device.device_id, user_id)
+    owner = await session.row("lock_device_owner", app_id, device.device_id)
+    assert owner is not None
+    epoch, last = owner["epoch"], None
+    if owner["user_id"] != user_id:
+        last = owner["user_id"]
         epoch = await session.value("own_device", app_id, device.device_id, user_id)
-    else:
-        epoch = owner["epoch"]
-    last = owner["user_id"] if owner is not None and owner["user_id"] != user_id else None
-    if last is not None:
         await session.run("drop_push_states_of_device", app_id, last, device.device_id)
         await session.run("drop_device", app_id, last, device.device_id)
     generation = await session.value(
@@ -138,6 +138,8 @@ async def put_push_token(
     session: Session, app_id: UUID, user_id: UUID, device_id: UUID, provider: str, token: str, at: datetime
 ) -> int:
     """Register a token; whoever had it loses it first. Returns 0 if the device is not this user's any more."""
+    await session.value("lock_push_token", app_id, provider, token)
+    await session.rows("lock_token_devices", app_id, provider, token, user_id, device_id)
     await session.run("strip_push_token", app_id, provider, token, user_id, device_id)
     return await session.run("put_push_token", app_id, user_id, device_id, provider, token, at)
 

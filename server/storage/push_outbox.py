@@ -43,6 +43,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     locale: str | None
     acked_usn: int
     message_usn: int
+    message_at: datetime
     want_seq: int
     sent_seq: int
     user_read_seq: int
@@ -103,6 +104,7 @@ def _look(row: Record) -> Look:
         locale=row["locale"],
         acked_usn=row["acked_usn"],
         message_usn=row["message_usn"],
+        message_at=row["message_at"],
         want_seq=row["want_seq"],
         sent_seq=row["sent_seq"],
         user_read_seq=row["user_read_seq"],
@@ -121,9 +123,18 @@ async def settle(database: Database, claimed: Claim, seq: int, outcome: str, at:
 
 
 async def postpone(
-    database: Database, claimed: Claim, due_at: datetime, ambiguous: bool, outcome: str, at: datetime
+    database: Database,
+    claimed: Claim,
+    due_at: datetime,
+    outcome: str,
+    at: datetime,
+    *,
+    ambiguous: bool = False,
+    held: bool = False,
 ) -> bool:
-    return bool(await database.run("postpone_push", *claimed.key, claimed.token, due_at, ambiguous, outcome, at))
+    """Later. `held`: nothing was asked of the provider, so this was no attempt."""
+    values = (due_at, ambiguous, outcome, at, held)
+    return bool(await database.run("postpone_push", *claimed.key, claimed.token, *values))
 
 
 async def bury(database: Database, claimed: Claim, outcome: str, at: datetime) -> bool:

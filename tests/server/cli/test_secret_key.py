@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from server.cli.process import StartError
 from server.cli.secret_key import load_secret_key
 from server.config import Config
 
@@ -41,6 +43,31 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "data" / "secret.key").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["secret.key"], "no draft is left"
+
+
+def test_many_that_start_at_once_agree(tmp_path: Path) -> None:
+    for round_ in range(5):
+        folder = config(tmp_path / str(round_))
+        barrier = threading.Barrier(8)
+        keys: set[str] = set()
+
+        def load(folder: Config = folder, barrier: threading.Barrier = barrier, keys: set[str] = keys) -> None:
+            barrier.wait()
+            keys.add(load_secret_key(folder))
+
+        threads = [threading.Thread(target=load) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(keys) == 1
+
+
+def test_an_empty_file_is_said_and_not_used(tmp_path: Path) -> None:
+    """An empty key would encrypt everything with something everybody knows."""
+    (tmp_path / "secret.key").write_text("\n")
+    with pytest.raises(StartError, match=r"secret\.key"):
+        load_secret_key(config(tmp_path))
 
 
 def test_a_draft_of_a_process_that_died_is_no_obstacle(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from server.gateway.doors import Doors
 from server.services.rates import Rates
+from server.services.vault import WrongKey
+from server.wiring import Node
 
 if TYPE_CHECKING:
     from tests.server.gateway.phone import House
@@ -103,3 +105,10 @@ async def test_a_refusal_goes_out_with_its_close_code(house: House) -> None:
 
     assert handshake.sent[-1]["type"] == "websocket.close"
     assert handshake.sent[-1]["code"] == 4400
+
+
+async def test_a_node_with_another_secret_key_does_not_start(house: House, database_url: str) -> None:
+    with pytest.raises(WrongKey, match="DESKBELL_SECRET_KEY"):
+        await Node.open(
+            house.node.config, house.clock, database_url, "another key, as long as it has to be", frozenset()
+        )

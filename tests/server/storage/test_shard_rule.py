@@ -20,6 +20,7 @@ ACROSS = {
     "list_waiting": "the queue of an app",
     "list_recent_waits": "how long answers of an app took",
     "list_touched_since": "the sweep over watched inboxes, every few seconds",
+    "lock_token_devices": "a token has one owner across users; once a registration",
     "strip_push_token": "a token has one owner across users; once a registration",
     "claim_pushes": "workers take whatever is due",
     "oldest_push": "health",

@@ -42,3 +42,8 @@ where k.key_hash = $1 and k.revoked_at is null;
 -- name: revoke_server_key
 -- scope: reference
 update server_key set revoked_at = $2 where key_hash = $1 and revoked_at is null;
+
+-- name: find_sealed_secret
+-- scope: reference
+-- Any stored secret: with it the key of this installation is tried at the start.
+select material from app_key where alg = 'HS256' limit 1;

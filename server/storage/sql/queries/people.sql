@@ -45,9 +45,15 @@ on conflict (app_id, user_id) do update set
     properties = excluded.properties, updated_at = excluded.updated_at
 returning u.*;
 
--- name: find_device_owner
+-- name: meet_device
 -- scope: directory
-select user_id, epoch from device_directory where app_id = $1 and device_id = $2;
+-- A device not seen before gets its row, so that there is something to lock.
+insert into device_directory (app_id, device_id, user_id) values ($1, $2, $3) on conflict do nothing;
+
+-- name: lock_device_owner
+-- scope: directory
+-- Users who say hello with one device at the same moment come one after the other: each must see whom it takes it from.
+select user_id, epoch from device_directory where app_id = $1 and device_id = $2 for update;
 
 -- name: own_device
 -- scope: directory
@@ -93,6 +99,19 @@ where d.app_id = held.app_id and d.user_id = held.user_id and d.device_id = held
 update device d set acked_usn = greatest(d.acked_usn, given.usn)
 from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) as given (app_id, user_id, device_id, usn)
 where d.app_id = given.app_id and d.user_id = given.user_id and d.device_id = given.device_id;
+
+-- name: lock_push_token
+-- scope: reference
+-- Those who register one token come one after the other. There is no row to lock: the token may be new.
+select pg_advisory_xact_lock(hashtextextended(concat_ws(':', app_id, $2::text, $3::text), 0))
+from (values ($1::uuid)) as given (app_id);
+
+-- name: lock_token_devices
+-- scope: app
+-- Who has the token and who gets it, locked in one order, so that two devices that exchange theirs do not deadlock.
+select device_id from device
+where app_id = $1 and (push_provider = $2 and push_token = $3 or user_id = $4 and device_id = $5)
+order by user_id, device_id for update;
 
 -- name: strip_push_token
 -- scope: app

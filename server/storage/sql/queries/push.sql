@@ -3,7 +3,9 @@
 -- name: claim_pushes
 -- scope: system
 -- Take what is due, with a lease; commit before any call to a provider.
-update push_state p set claim = $2, claimed_until = $3, attempts = p.attempts + 1
+-- A claim that is still there belonged to a worker that did not come back: it may have sent, so the repeat is quiet.
+update push_state p set claim = $2, claimed_until = $3, attempts = p.attempts + 1,
+    ambiguous = p.ambiguous or p.claim is not null
 from (
     select app_id, user_id, device_id, conversation_id from push_state
     where want_seq > sent_seq and not dead and due_at <= $1 and (claimed_until is null or claimed_until <= $1)
@@ -21,7 +23,7 @@ returning p.*;
 select d.push_provider, d.push_token, d.push_token_at, d.epoch, d.platform, d.locale, d.acked_usn,
     p.want_seq, p.sent_seq, p.epoch as wanted_epoch, p.ambiguous, p.claim,
     c.user_read_seq, c.user_unread, a.name as app_name,
-    e.usn as message_usn, e.author_name, c.last_message, c.topic,
+    e.usn as message_usn, e.at as message_at, e.author_name, c.last_message, c.topic,
     (
         select count(*) from event n
         where n.app_id = p.app_id and n.user_id = p.user_id and n.conversation_id = p.conversation_id
@@ -53,8 +55,9 @@ where app_id = $1 and user_id = $2 and device_id = $3 and conversation_id = $4 a
 
 -- name: postpone_push
 -- scope: user
+-- What was only held back (by a throttle, by refused credentials) was no attempt.
 update push_state set due_at = $6, claim = null, claimed_until = null, ambiguous = ambiguous or $7, outcome = $8,
-    outcome_at = $9
+    outcome_at = $9, attempts = case when $10 then greatest(0, attempts - 1) else attempts end
 where app_id = $1 and user_id = $2 and device_id = $3 and conversation_id = $4 and claim = $5;
 
 -- name: bury_push

@@ -32,6 +32,7 @@ from server.services.vault import Vault
 from server.storage.database import Database
 from server.storage.migrate import migrate
 from tests.end_to_end.deskbell_process import REPOSITORY, clean_environment, family_of, free_port
+from tests.faults.skewed_node import ClockFile
 from tests.support.fake_fcm import FakeFcm
 from tests.support.redis import RedisForTests, redis_version
 from tests.support.tcp_proxy import TcpProxy
@@ -46,6 +47,8 @@ T = TypeVar("T")
 READY_WITHIN_S = 90.0
 EXIT_WITHIN_S = 60.0
 AGENTS = 3
+SKEWS = (0.0, 7.0, -5.0)
+"""Seconds by which the nodes' clocks are ahead while nobody steps them. Tokens tolerate 60."""
 # Small windows and short times, so that seconds of a schedule exercise what takes minutes in production.
 NODE_SETTINGS = {
     "DESKBELL_RATE_LIMIT_SENDS": "off",
@@ -91,7 +94,8 @@ class MainThread:
 
 @dataclass
 class Node:
-    """A node process and the proxy in front of it. `planted`: arguments that start it with a fault of its own."""
+    """A node process and the proxy in front of it. `planted`: a module and its arguments, to start instead of the node
+    with the wrong clock."""
 
     number: int
     port: int
@@ -99,13 +103,15 @@ class Node:
     log: Path
     planted: tuple[str, ...]
     proxy: TcpProxy
+    clock: ClockFile
     process: subprocess.Popen[bytes] | None = None
     deaths: list[int] = field(default_factory=list)
     """How it ended when nobody had asked it to: for example it was started while PostgreSQL was away."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def start(self) -> None:
-        command = [sys.executable, "-m", *(self.planted or ("server.cli",)), "serve", "--port", str(self.port)]
+        module = self.planted or ("tests.faults.skewed_node", str(self.clock.path))
+        command = [sys.executable, "-m", *module, "serve", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,
@@ -247,6 +253,7 @@ class Cluster:
         for node in self.nodes:
             node.signal(signal.SIGCONT)
             node.proxy.mend()
+            node.clock.set(SKEWS[node.number % len(SKEWS)])
         async with self._postgres_lock:
             if self.postgres.poll() is not None:
                 await self.main.run(self._start_postgres_again)
@@ -293,10 +300,12 @@ async def running_cluster(
         for number in range(nodes):
             port = free_port()
             proxy = await stack.enter_async_context(TcpProxy("127.0.0.1", port).listening())
-            made.append(Node(number, port, environment, folder / f"node{number}.log", planted, proxy))
+            clock, log = ClockFile(folder / f"node{number}.clock"), folder / f"node{number}.log"
+            made.append(Node(number, port, environment, log, planted, proxy, clock))
         cluster = Cluster(folder, main, postgres, fcm, shared, made, app, kid, secret, agents, server_key)
         stack.push_async_callback(_stop_nodes, made)
         for node in made:
+            node.clock.set(SKEWS[node.number % len(SKEWS)])
             node.start()
         stuck = await cluster.heal()
         assert not stuck, f"{stuck}; {made[0].tail()}"

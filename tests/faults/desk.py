@@ -64,6 +64,10 @@ class Desk:
             await asyncio.gather(*ending, return_exceptions=True)
 
     @property
+    def connected(self) -> bool:
+        return self._welcomed
+
+    @property
     def live(self) -> bool:
         """It is connected and watches everything it wants to."""
         return self._welcomed and self._wanted == self._watching

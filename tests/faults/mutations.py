@@ -45,15 +45,24 @@ class Caught(NamedTuple):
     shown: str
 
 
-def gate(mutation: str, *, seed: int, schedules: int, nodes: int = 3, say: Callable[[str], None]) -> Caught:
+def gate(
+    mutation: str,
+    *,
+    seed: int,
+    schedules: int,
+    nodes: int = 3,
+    size: Size = MEDIUM,
+    patience: float = PATIENCE_S,
+    say: Callable[[str], None],
+) -> Caught:
     """Plant one fault and run schedules until it shows."""
     report = campaign(
         seed,
         schedules,
         nodes=nodes,
         redis=mutation not in WITHOUT_REDIS,
-        size=MEDIUM,
-        patience=PATIENCE_S,
+        size=size,
+        patience=patience,
         planted=(MODULE, "--mutation", mutation),
         stop_when=SHOWS[mutation],
         say=say,

@@ -152,7 +152,7 @@ def _agreed(crowd: Crowd) -> bool:
         for conversation, seq in client.seqs.items():
             heads[conversation] = max(seq, heads.get(conversation, 0))
     return all(
-        desk.live and all(desk.seqs.get(conversation, 0) == seq for conversation, seq in heads.items())
+        desk.connected and all(desk.seqs.get(conversation, 0) == seq for conversation, seq in heads.items())
         for desk in crowd.desks
     )
 

@@ -23,6 +23,7 @@ FaultKind = Literal[
     "cut answers",
     "refuse",
     "push trouble",
+    "step clock",
 ]
 HEAVY: dict[FaultKind, float] = {
     "kill node": 3,
@@ -42,6 +43,7 @@ LIGHT: dict[FaultKind, float] = {
     "refuse": 1,
     "flush redis": 1,
     "push trouble": 2,
+    "step clock": 1.5,
 }
 REDIS = frozenset({"kill redis", "stop redis", "flush redis"})
 

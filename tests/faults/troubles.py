@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tests.faults.cluster import Cluster
     from tests.faults.schedule import Fault
 
+STEP_S = 10.0
+"""How far a clock is set forward or back, at most. Due times of pushes outlive a process, so they are wall time, and
+may be this late."""
 PROXY_MODES = {
     "black hole": Mode.BLACKHOLE,
     "deaf": Mode.DEAF,
@@ -54,6 +57,8 @@ async def inflict(cluster: Cluster, fault: Fault, rng: random.Random) -> None:
             await _hurt_redis(cluster, fault)
         case "cut connections":
             node.proxy.cut()
+        case "step clock":
+            node.clock.set(rng.uniform(-STEP_S, STEP_S))
         case "push trouble":
             cluster.fcm.fail(rng.choice(FCM_TROUBLES), times=rng.randint(1, 3))
         case "black hole" | "deaf" | "hold" | "cut answers" | "refuse":

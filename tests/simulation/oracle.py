@@ -333,7 +333,9 @@ class Oracle:
             rows, disk = db.users[phone.user_id], phone.disk
             if not phone.running or phone.session.phase != "live":
                 return f"phone {phone.number} is {phone.session.phase if phone.running else 'not running'}"
-            if disk.epoch != db.epoch_name or disk.usn != rows.usn:
+            # A phone that has nothing has no history either.
+            fresh = disk.epoch is None and disk.usn == 0
+            if disk.usn != rows.usn or (disk.epoch != db.epoch_name and not fresh):
                 return f"phone {phone.number} has {disk.usn} of {disk.epoch}, the log {rows.usn} of {db.epoch_name}"
             if disk.outbox:
                 return f"phone {phone.number} has {len(disk.outbox)} messages in its outbox"

@@ -38,6 +38,8 @@ LAST_SPAN_S = 19.0
 SETTLES_WITHIN_S = 240.0
 LOOK_EVERY_S = 0.5
 SWEEP_AT_MOST_S = 2.0
+UNTOLD = frozenset({"sweeps", "pages read", "hints stale", "tokens asked for"})
+"""Counted, but no line of a story."""
 
 
 class Finding(NamedTuple):
@@ -90,7 +92,7 @@ class World:
 
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1
-        if self.story is not None:
+        if self.story is not None and what not in UNTOLD:
             self.say(what)
 
     def say(self, what: str) -> None:

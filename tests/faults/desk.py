@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 import websockets
 from msgspec import UNSET
-from websockets.asyncio.client import connect
 
 from sdk_protocol import frames
 from sdk_protocol.bodies import Text
@@ -17,6 +16,7 @@ from sdk_protocol.codec import JSON
 from sdk_protocol.errors import ErrorCode
 from tests.faults.history import Closed, Fail, Final, Hello, Invoke, Ok, Unknown, Watching
 from tests.faults.recorder import Recorder, observed
+from tests.faults.wire import dial, put
 
 if TYPE_CHECKING:
     import random
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tests.faults.recorder import Stopwatch
 
 PAUSE_S = 0.2
-OPEN_WITHIN_S = 8.0
 ANSWER_WITHIN_S = 15.0
 
 
@@ -168,17 +167,7 @@ class Desk:
     async def _connection(self) -> None:
         code = 1006
         try:
-            async with asyncio.timeout(OPEN_WITHIN_S):
-                self._socket = await connect(
-                    f"{self.urls[self._node]}/v1/desk",
-                    subprotocols=[websockets.Subprotocol(JSON.subprotocol)],
-                    compression=None,
-                    ping_interval=None,
-                    close_timeout=0.2,
-                    proxy=None,
-                    max_size=None,
-                    open_timeout=None,
-                )
+            self._socket = await dial(f"{self.urls[self._node]}/v1/desk", JSON)
             self.reconnects += 1
             self.recorder.add(Hello(at=self.recorder.now))
             self._say(frames.DeskHello(token=self._token))
@@ -253,14 +242,8 @@ class Desk:
             self._answers.pop(ref, None)
 
     def _say(self, frame: Any) -> None:
-        socket = self._socket
-        if socket is None:
-            return
-        with contextlib.suppress(websockets.WebSocketException, OSError):
-            data = JSON.encode(frame)
-            assert isinstance(data, str)
-            socket.protocol.send_text(data.encode())
-            socket.send_data()
+        if self._socket is not None:
+            put(self._socket, JSON.encode(frame))
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

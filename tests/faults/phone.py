@@ -14,15 +14,15 @@ from uuid import UUID
 
 import websockets
 from msgspec import UNSET
-from websockets.asyncio.client import connect
 
 from sdk_protocol import effects, frames
 from sdk_protocol.bodies import Text
-from sdk_protocol.client_session import ClientSession, DeviceState
+from sdk_protocol.client_session import ClientSession
 from sdk_protocol.errors import ErrorCode
 from sdk_protocol.outbox import key_of
 from sdk_protocol.records import Device, OpeningMessage
 from sdk_protocol.states import ClientState
+from tests.faults.disk import Disk
 from tests.faults.history import (
     Acked,
     Away,
@@ -32,40 +32,26 @@ from tests.faults.history import (
     Final,
     Hello,
     Invoke,
-    Ok,
     Page,
     Registered,
     Synced,
     Unknown,
     Welcome,
 )
-from tests.faults.recorder import Recorder, observed, snapshot
+from tests.faults.recorder import Recorder, acknowledged, observed, snapshot
+from tests.faults.wire import dial, put
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from sdk_protocol.codec import Codec
     from tests.faults.recorder import Stopwatch
 
 LONGEST_PAUSE_S = 0.4
 """A schedule is short, so these phones are told of a network change before their backoff grows long."""
-OPEN_WITHIN_S = 8.0
 ANSWER_WITHIN_S = 15.0
 OFFLINE = 1006
-
-
-class Disk:
-    """What the app has stored: C1 and C2 as a local database would keep them."""
-
-    def __init__(self) -> None:
-        self.epoch: str | None = None
-        self.usn = 0
-        self.outbox: dict[UUID, frames.Open | frames.Send] = {}
-
-    def state(self) -> DeviceState:
-        epoch = UNSET if self.epoch is None else self.epoch
-        return DeviceState(epoch=epoch, usn=self.usn, outbox=list(self.outbox.values()))
 
 
 class Phone:
@@ -223,7 +209,7 @@ class Phone:
     def _answered(self, conversation: str, id: str, answer: Any) -> str | None:
         now = self.recorder.now
         if isinstance(answer, frames.Ok):
-            self.recorder.add(_ok(now, conversation, id, answer))
+            self.recorder.add(acknowledged(now, conversation, id, answer))
             return "ok"
         if isinstance(answer, frames.Error) and answer.code is not ErrorCode.UNAVAILABLE:
             self.recorder.add(Fail(at=now, conversation=conversation, id=id, code=answer.code.value))
@@ -296,17 +282,7 @@ class Phone:
         """One connection, from opening to its end. Returns how long to wait before the next."""
         code = OFFLINE
         try:
-            async with asyncio.timeout(OPEN_WITHIN_S):
-                self._socket = await connect(
-                    f"{self.urls[self.node]}/v1/chat",
-                    subprotocols=[websockets.Subprotocol(self._codec.subprotocol)],
-                    compression=None,
-                    ping_interval=None,
-                    close_timeout=0.2,
-                    proxy=None,
-                    max_size=None,
-                    open_timeout=None,
-                )
+            self._socket = await dial(f"{self.urls[self.node]}/v1/chat", self._codec)
             self.reconnects += 1
             code = await self._talk(self._socket)
         except (OSError, TimeoutError, websockets.WebSocketException):
@@ -379,7 +355,7 @@ class Phone:
 
     def _note_answer(self, now: float, frame: frames.Ok | frames.Error, conversation: str, id: str) -> None:
         if isinstance(frame, frames.Ok):
-            self.recorder.add(_ok(now, conversation, id, frame))
+            self.recorder.add(acknowledged(now, conversation, id, frame))
         elif frame.retry or frame.code in (ErrorCode.UNAVAILABLE, ErrorCode.NOT_FOUND, ErrorCode.UNAUTHORIZED):
             self.recorder.add(Unknown(at=now, conversation=conversation, id=id, why=frame.code.value))
 
@@ -421,20 +397,9 @@ class Phone:
             self.recorder.add(Acked(at=self.recorder.now, usn=frame.usn))
         elif isinstance(frame, frames.Open | frames.Send) and frame.ref not in self._answers:
             self._under_way[frame.ref] = (str(frame.conversation), str(key_of(frame)))
-        self._write(self._codec.encode(frame))
-
-    def _write(self, data: str | bytes) -> None:
-        """Into the socket at once and in order; a socket that is gone is noticed by who reads from it."""
-        socket = self._socket
-        if socket is None:
-            return
-        with contextlib.suppress(websockets.WebSocketException, OSError):
-            if isinstance(data, str):
-                socket.protocol.send_text(data.encode())
-            else:
-                socket.protocol.send_binary(data)
-            socket.send_data()
-        self._wake.set()
+        if self._socket is not None:
+            put(self._socket, self._codec.encode(frame))
+            self._wake.set()
 
     def _say(self, frame: Any) -> None:
         if self._session.phase in (ClientState.LIVE, ClientState.SYNCING):
@@ -453,24 +418,3 @@ class Phone:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_result(None)
-
-
-def _ok(at: float, conversation: str, id: str, ok: frames.Ok) -> Ok:
-    return Ok(
-        at=at,
-        conversation=conversation,
-        id=id,
-        seq=ok.seq or 0,
-        usn=ok.usn or 0,
-        duplicate=ok.duplicate is True,
-    )
-
-
-async def until(true: Callable[[], bool], within: float) -> bool:
-    """Ask again until it holds; False when it did not in time."""
-    deadline = time.monotonic() + within
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(0.02)
-    return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from tests.faults.history import AnyRecord, Client, History, Observed, Role, Snapshot, Standing
+from tests.faults.history import AnyRecord, Client, History, Observed, Ok, Role, Snapshot, Standing
 
 if TYPE_CHECKING:
     from sdk_protocol import frames
@@ -78,4 +78,16 @@ def snapshot(at: float, frame: frames.Snapshot) -> Snapshot:
             )
             for each in frame.conversations
         ],
+    )
+
+
+def acknowledged(at: float, conversation: str, id: str, ok: frames.Ok) -> Ok:
+    """An `ok` to a write; what it leaves out is 0 or False."""
+    return Ok(
+        at=at,
+        conversation=conversation,
+        id=id,
+        seq=ok.seq or 0,
+        usn=ok.usn or 0,
+        duplicate=ok.duplicate is True,
     )

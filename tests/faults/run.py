@@ -14,9 +14,9 @@ from tests.faults.desk import Desk
 from tests.faults.evidence import Evidence
 from tests.faults.findings import Finding
 from tests.faults.history import Back, History, Pushed
-from tests.faults.phone import until
 from tests.faults.pushes import check_pushes
 from tests.faults.troubles import inflict
+from tests.faults.wire import until
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -11,6 +11,7 @@ KNOWN: dict[str, str] = {
     "no busy circles of tokens": "a device whose clock is ahead asks for a new token as soon as it has one",
     "no busy circles of pages": "the pump goes on reading the same full page for a session that was closed meanwhile",
     "C1 hello": "`welcome` sets the epoch before the snapshot is there; if it never comes, an old usn is resumed in it",
+    "a rating once": "a batch whose commit has an unknown outcome is written again, and a rating has no id of its own",
     "failover under living sockets": (
         "a node that stays up over a lossy failover goes on with its sockets, whose cursors are of the old history"
     ),

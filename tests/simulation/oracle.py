@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from sdk_protocol import frames
 from sdk_protocol.closing import CloseCode
 from sdk_protocol.errors import ErrorCode
 from sdk_protocol.states import ServerState
-from tests.simulation.database import TRIMMED
 from tests.simulation.known import KNOWN
+from tests.simulation.written import Written, is_same, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,25 +39,6 @@ class Violation(Exception):
         self.rule = rule
 
 
-class Written:
-    """A message a phone has in its outbox or had. `place`: which one of this phone's in its conversation."""
-
-    __slots__ = ("conversation", "gone", "message", "misused", "phone", "place", "refused", "repeated")
-
-    def __init__(self, phone: Phone, conversation: UUID, place: int, message: bool) -> None:
-        self.phone = phone
-        self.conversation = conversation
-        self.place = place
-        self.message = message
-        """False: an `open` without one."""
-        self.gone = False
-        """The database lost it after this phone had seen it: nobody is to blame."""
-        self.refused = False
-        self.misused = False
-        self.repeated = False
-        """Written a second time, perhaps by another phone, so it has no single place any more."""
-
-
 class Oracle:
     def __init__(self, world: World) -> None:
         self._world = world
@@ -68,6 +48,7 @@ class Oracle:
         self._numbers: dict[tuple[str, UUID], tuple[object, object]] = {}
         self._agents_acked: set[UUID] = set()
         self._lost_conversations: set[UUID] = set()
+        self._ratings: dict[UUID, int] = {}
         self.failed_over_under_nodes = False
         self.notes: dict[str, str] = {}
         """Findings the run could go on after, by rule; the first of each."""
@@ -132,12 +113,23 @@ class Oracle:
                 if written is not None and written.message is (event.client_id is not None):
                     written.gone = written.gone or self._has(written.phone, event)
 
+    def _rated(self) -> None:
+        given: dict[UUID, int] = {}
+        for rows in self._world.db.users.values():
+            for event, _, _ in rows.log:
+                if event.kind == "rating.given":
+                    given[event.conversation_id] = given.get(event.conversation_id, 0) + 1
+        for conversation, count in given.items():
+            asked = self._ratings.get(conversation, 0)
+            if count > asked:
+                self.note("a rating once", f"asked {asked} times, stored {count} times")
+
     def _too_late(self, phone: Phone, event: Event) -> None:
         """The phone has heard of this from a node of the past: if it is no longer stored, nobody is to blame."""
         key = event.client_id or event.conversation_id
         written = self._written.get(key)
         log = self._world.db.users[phone.user_id].log
-        if written is not None and written.phone is phone and not any(_is(event, logged.event) for logged in log):
+        if written is not None and written.phone is phone and not any(is_same(event, logged.event) for logged in log):
             written.gone = True
 
     def _has(self, phone: Phone, event: Event) -> bool:
@@ -145,7 +137,7 @@ class Oracle:
         disk, usn = phone.disk, event.usn
         if usn is None or disk.epoch is None or usn > disk.usn:
             return False
-        return _is(self._world.db.history_of(disk.epoch, phone.user_id)[usn - 1].event, event)
+        return is_same(self._world.db.history_of(disk.epoch, phone.user_id)[usn - 1].event, event)
 
     def failed_over(self) -> None:
         """The places of what is left."""
@@ -242,6 +234,10 @@ class Oracle:
         """C2: what was seen in the stream is over; nothing is said of it afterwards."""
         raise Violation("C2 forget once", f"phone {phone.number} is to forget {key}, which it has forgotten before")
 
+    def rating(self, conversation: UUID) -> None:
+        """A phone rates a conversation: once asked, at most once stored."""
+        self._ratings[conversation] = self._ratings.get(conversation, 0) + 1
+
     def misused(self, key: UUID) -> None:
         """The id is about to be sent with another body: it must be refused for that, and stay what it was."""
         if key in self._written:
@@ -269,7 +265,7 @@ class Oracle:
         if usn != phone.disk.usn + 1:
             raise Violation("C1 no gap", f"phone {phone.number} stores event {usn} after {phone.disk.usn}")
         history = self._world.db.history_of(epoch, phone.user_id)
-        if usn > len(history) or not _same(event, history[usn - 1]):
+        if usn > len(history) or not same(event, history[usn - 1]):
             raise Violation("C1 same log", f"phone {phone.number} stores a usn {usn} which the log {epoch} has not")
         if phone.disk.epoch not in (None, epoch) and usn > 1:
             raise Violation("C1 same log", f"phone {phone.number} stores {epoch} on top of {phone.disk.epoch}")
@@ -355,6 +351,7 @@ class Oracle:
                     stored[event.conversation_id] = stored.get(event.conversation_id, 0) + 1
         for rows in self._world.db.users.values():
             stored |= {key.client_id: 1 for key in rows.stored if key.client_id not in stored}
+        self._rated()
         for key, written in self._written.items():
             count = stored.get(key, 0)
             if count > 1:
@@ -366,29 +363,9 @@ class Oracle:
                 raise Violation("nothing is lost", f"an agent's message {key} was acknowledged and is not in the store")
         for phone in self._world.phones:
             log = self._world.db.users[phone.user_id].log[phone.disk.base :]
-            if len(log) != len(phone.disk.events) or not all(map(_same, phone.disk.events, log)):
+            if len(log) != len(phone.disk.events) or not all(map(same, phone.disk.events, log)):
                 raise Violation("C1 same log", f"phone {phone.number} holds something else than the store")
         for node in self._world.nodes:
             for connections in node.hub.users.values():
                 if any(connection.closed for connection in connections):
                     self.note("hub", f"node {node.number} keeps a closed socket in its register")
-
-
-def _same(event: frames.Event, logged: Logged) -> bool:
-    """The event is what the log has, or had before its words were trimmed."""
-    expected = logged.expected
-    if event == expected:
-        return True
-    trimmed = logged.event.body == TRIMMED or event.body == {"trimmed": True}
-    return trimmed and replace(event, body=None) == replace(expected, body=None)
-
-
-def _is(one: Event, other: Event) -> bool:
-    """The same event, trimmed or not: no two have the same numbers at the same time in different histories."""
-    return (one.usn, one.conversation_id, one.seq, one.client_id, one.at) == (
-        other.usn,
-        other.conversation_id,
-        other.seq,
-        other.client_id,
-        other.at,
-    )

@@ -351,6 +351,7 @@ class Phone(Actor):
             seq = max(1, int(chance * 31 % 1 * (self.disk.conversations.get(conversation, 0) + 2)))
             frame = frames.Read(conversation=conversation, seq=seq)
         elif kind == "rate":
+            self.world.oracle.rating(conversation)
             frame = frames.Rate(ref=ref, conversation=conversation, score=1 + int(chance * 5))
         else:
             frame = frames.History(ref=ref, conversation=conversation, limit=3)

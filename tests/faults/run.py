@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 40.0
 """How long everybody may take to have everything, once all is healed. Far more than a healthy cluster needs."""
-CALM_S = 0.3
+CALM_S = 0.15
 """For this long nothing may change before it counts as settled."""
 
 

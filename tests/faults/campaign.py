@@ -116,7 +116,8 @@ def _progress(done: int, of: int, outcome: Outcome, report: Report) -> str:
     verdict = f"{len(outcome.findings)} FINDINGS" if outcome.findings else "ok"
     bar = f"[{'#' * filled}{'.' * (20 - filled)}]"
     parts = " ".join(f"{name} {seconds:.1f}" for name, seconds in outcome.phases.items())
-    return f"{bar} {done}/{of} seed {outcome.plan.seed} {outcome.took:.1f} s ({parts}) {verdict}: {faults}"
+    stopped = f", {outcome.stops} phones stopped for good" if outcome.stops else ""
+    return f"{bar} {done}/{of} seed {outcome.plan.seed} {outcome.took:.1f} s ({parts}) {verdict}{stopped}: {faults}"
 
 
 def _tell(outcome: Outcome, say: Callable[[str], None], keep: Path | None) -> None:

@@ -89,6 +89,7 @@ class ClientSession:
         self.showing = foreground
         self.phase = ClientState.OFFLINE
         self.epoch: str | UnsetType = UNSET
+        self._announced = ""
         self.usn = 0
         """The last event stored."""
         self.log: dict[UUID, list[Event]] | None = {} if keep_log else None
@@ -270,7 +271,9 @@ class ClientSession:
         if not self._await_snapshot and (self.epoch not in (UNSET, welcome.epoch) or welcome.head < self.usn):
             return self._leave("another history, but no snapshot of it")
         self.phase = move(DEVICE, self.phase, ClientInput.WELCOME)
-        self.epoch = welcome.epoch
+        self._announced = welcome.epoch
+        if not self._await_snapshot:
+            self.epoch = welcome.epoch
         # A server that says 0 must not be pinged without end.
         self._clocks.ping_interval = max(1.0, welcome.ping_interval)
         self.heard(now)
@@ -282,7 +285,8 @@ class ClientSession:
         if not self._await_snapshot:
             return self._leave("a snapshot that was not announced")
         self._await_snapshot = False
-        assert self.epoch is not UNSET, "welcome came before"
+        # Only now: the epoch says which history `usn` belongs to, so the two change together or not at all.
+        self.epoch = self._announced
         self.usn = snapshot.usn
         if self.log is not None:
             self.log.clear()
@@ -340,7 +344,8 @@ class ClientSession:
         if entry is None:
             return [Deliver(error)]
         if not self._outbox.refuse(entry, error):
-            self._outbox.remove(entry.key)
+            if not self._outbox.remove(entry.key):
+                return [Deliver(error)]  # it was seen in the stream meanwhile, so it is stored, whatever this says
             return [Failed(entry.key, error), Forget(entry.key), *self._flush()]
         first = self._clocks.retry_at is None
         self._clocks.retry(now + self._pause(error))

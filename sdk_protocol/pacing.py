@@ -88,7 +88,11 @@ class Clocks:
         if date.tzinfo is None:
             date = date.replace(tzinfo=UTC)
         left = date.timestamp() - self._wall - now
-        self.refresh_at = now + max(0.0, left - min(REFRESH_BEFORE, left / 2))
+        if left <= 0:
+            # Good for the server and over for us: our clock is ahead. Asking for another would go on for ever.
+            self.refresh_at = None
+            return
+        self.refresh_at = now + left - min(REFRESH_BEFORE, left / 2)
 
     def retry(self, at: float) -> None:
         """Hold the outbox back until `at`, or longer if it is already."""

@@ -78,6 +78,7 @@ class Ledger:
         "now",
         "opened",
         "put",
+        "rated",
         "ratings",
         "recency",
         "relisted",
@@ -111,6 +112,8 @@ class Ledger:
         self.snapshots: dict[UUID, Snapshot] = {}
         self.put: dict[str, Transaction] = {}
         self.ratings: dict[UUID, Rate] = {}
+        self.rated: dict[UUID, tuple[int, str | None]] = {}
+        """The verdicts so far. (Known, and kept up to date.)"""
         self.relisted: set[UUID] = set()
         """Conversations whose tags or transaction ids changed."""
 
@@ -223,6 +226,10 @@ def apply(ledger: Ledger, intent: AnyIntent) -> Numbered:
             return Numbered(conversation.conversation_id, conversation.seq)
         case Rate():
             conversation = ledger.conversation(intent.conversation_id)
+            verdict = (intent.score, intent.comment)
+            if ledger.rated.get(intent.conversation_id) == verdict:
+                return Numbered(conversation.conversation_id, conversation.seq, applied=False)
+            ledger.rated[intent.conversation_id] = verdict
             ledger.ratings[intent.conversation_id] = intent
             body = _json({"score": intent.score} | ({"comment": intent.comment} if intent.comment else {}))
             return _result(ledger.append(conversation, Kind.RATING_GIVEN, intent.author, body))

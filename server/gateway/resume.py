@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from sdk_protocol.cursor import Judgement, ReadCursor
+from sdk_protocol.states import ServerState
 from server.domain.errors import Unavailable
 from server.gateway.translate import encoded, snapshot_frame
 from server.services.reading import PAGE
@@ -92,7 +93,7 @@ class Pump:
         connection, house = self._connection, self._connection.house
         cursor = connection.session.cursor
         key = connection.key
-        if cursor is None or key is None:
+        if cursor is None or key is None or connection.session.state is ServerState.CLOSED:
             return False
         self._again = self._waiting = False
         try:

@@ -87,13 +87,16 @@ class Sweep:
     async def _sweep_users(self) -> None:
         hub = self._house.hub
         held = list(hub.users)
+        if not held:
+            return
+        history = await self._house.reading.history()
         for start in range(0, len(held), CHUNK):
             chunk = held[start : start + CHUNK]
             standings = {(each.app_id, each.user_id): each for each in await self._house.reading.standings(chunk)}
             for key in chunk:
                 standing = standings.get(key)
                 for connection in tuple(hub.users.get(key, ())):
-                    connection.swept(standing)
+                    connection.swept(standing, history)
 
     async def _sweep_watches(self) -> None:
         desks = [each for each in self._house.connections if isinstance(each, DeskConnection) and each.session.watches]

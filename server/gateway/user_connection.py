@@ -54,7 +54,7 @@ CAPABILITIES: list[str] = []
 class UserConnection(Connection[ServerSession]):
     """One device. `user` is None until its token has been verified."""
 
-    __slots__ = ("_pump", "_replaced_by", "auth_gen", "device_id", "hold", "key", "session_id", "user")
+    __slots__ = ("_pump", "_replaced_by", "auth_gen", "device_id", "epoch", "hold", "key", "session_id", "user")
     door = "chat"
 
     def __init__(self, house: House, transport: Transport, codec: Codec, session_id: str) -> None:
@@ -65,6 +65,7 @@ class UserConnection(Connection[ServerSession]):
         self.device_id: UUID | None = None
         self.hold: Hold | None = None
         self.auth_gen = 0
+        self.epoch = ""
         self._replaced_by: tuple[int, int] = (0, 0)
         self._pump = Pump(self)
 
@@ -116,6 +117,8 @@ class UserConnection(Connection[ServerSession]):
     async def _admit(self, hello: frames.Hello) -> None:
         house = self.house
         claims = await house.identity.verify(hello.token)
+        if self._gone():
+            return  # nobody is there any more: neither listen for them nor let them replace a newer socket
         key = (claims.app_id, user_id_of(claims.app_id, claims.external_id))
         device = hello.device
         info = DeviceInfo(
@@ -130,9 +133,10 @@ class UserConnection(Connection[ServerSession]):
         house.hub.add_user(key, self)
         user, hold = await house.people.say_hello(claims, info, FOREGROUND_LEASE if hello.foreground else None)
         beginning = await begin(house, user, hello)
-        if self.closed or self.session.state is not ServerState.AUTHENTICATING:
+        if self._gone():
             return
         self.user, self.hold, self.auth_gen = user, hold, user.auth_gen
+        self.epoch = beginning.epoch
         if hello.usn is not UNSET and beginning.snapshot is None:
             house.acks.note(*key, device.id, hello.usn)
         limits = house.config.limits
@@ -161,6 +165,10 @@ class UserConnection(Connection[ServerSession]):
         if self._replaced_by > hold:
             self.replaced(self._replaced_by)
         self._pump.run()
+
+    def _gone(self) -> bool:
+        """The socket ended while something was awaited."""
+        return self.closed or self.session.state is not ServerState.AUTHENTICATING
 
     def _expiry(self, claims: Claims) -> float:
         """When the token ends, on the monotonic clock."""
@@ -289,12 +297,17 @@ class UserConnection(Connection[ServerSession]):
         if self.user is not None and self.auth_gen < auth_gen:
             self.close(CloseCode.REVOKED, "logged out")
 
-    def swept(self, standing: Standing | None) -> None:
-        """Where the log stands, as the sweep saw it: read on if a hint got lost, go if the user is gone (S5)."""
+    def swept(self, standing: Standing | None, history: str) -> None:
+        """Where the log stands, as the sweep saw it: read on if a hint got lost, go if the user is gone (S5).
+
+        After a failover that lost commits the cursor is of another history: the device must say hello again.
+        """
         cursor = self.session.cursor
         if cursor is None or self.user is None:
             return
-        if standing is None or standing.incarnation != self.user.incarnation:
+        if not self.epoch.startswith(history):
+            self.close(CloseCode.DRAIN, "the log has another history now")
+        elif standing is None or standing.incarnation != self.user.incarnation:
             self.close(CloseCode.REVOKED, "this user was erased")
         elif standing.auth_gen > self.auth_gen:
             self.revoked(standing.auth_gen)

@@ -37,12 +37,16 @@ class Reading:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def history(self) -> str:
+        """Names the history of the database: it changes when commits may have been lost."""
+        return await log.epoch(self._database)
+
     async def epoch_of(self, user: EndUser) -> str:
         """The history of this user's log (protocol.md, "Numbers"): the database's, and the user's own beginning.
 
         Asked anew each time: a failover changes it under a node that stays up, and an old cursor must not be believed.
         """
-        return f"{await log.epoch(self._database)}-{user.incarnation}"
+        return f"{await self.history()}-{user.incarnation}"
 
     async def after(self, app_id: UUID, user_id: UUID, usn: int, limit: int = PAGE) -> list[Event]:
         """What the user may see after `usn`, in order, at most `limit`."""

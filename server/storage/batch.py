@@ -14,7 +14,7 @@ import msgspec
 
 from server.domain.errors import DomainError, NotFound
 from server.domain.events import AuthorType, Kind
-from server.domain.intents import AddNote, AnyIntent, MarkRead, Message, Open, Post, PutTransaction
+from server.domain.intents import AddNote, AnyIntent, MarkRead, Message, Open, Post, PutTransaction, Rate
 from server.domain.numbering import ClientKey, Ledger, Numbered, Stored, apply, opening_key
 from server.domain.transaction import RECENT
 from server.storage.rows import conversation_of, transaction_of
@@ -82,6 +82,7 @@ async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[Us
     chosen: list[tuple[UUID, UUID, str]] = []
     puts: list[tuple[UUID, UUID, str]] = []
     reads: list[tuple[UUID, UUID, UUID, str, int]] = []
+    ratings: list[tuple[UUID, UUID, UUID]] = []
     for intent in intents:
         user = (intent.app_id, intent.user_id)
         if isinstance(intent, PutTransaction):
@@ -103,6 +104,9 @@ async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[Us
             case MarkRead(reader=reader, seq=seq):
                 reads.append((*place, reader, seq))
                 wanted[place + _NO_AUTHOR] = None
+            case Rate():
+                ratings.append(place)
+                wanted[place + _NO_AUTHOR] = None
             case _:
                 wanted[place + _NO_AUTHOR] = None
     if wanted:
@@ -113,6 +117,9 @@ async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[Us
         await _load_put(session, puts, ledgers)
     if reads:
         await _load_counts(session, reads, ledgers)
+    if ratings:
+        for row in await session.rows("load_ratings", *_columns(ratings, 3)):
+            ledgers[(row["app_id"], row["user_id"])].rated[row["conversation_id"]] = (row["score"], row["comment"])
 
 
 def _client_key(message: Message) -> tuple[str, str, UUID]:

@@ -297,3 +297,24 @@ def test_logs_are_kept_per_conversation_if_asked_for() -> None:
         give(session, event(usn, conversation=conversation))
     assert session.log is not None
     assert {key: [item.usn for item in log] for key, log in session.log.items()} == {CONVERSATION: [1, 3], OTHER: [2]}
+
+
+def test_an_epoch_counts_only_with_its_snapshot() -> None:
+    """The connection breaks between `welcome` and `snapshot`: the next hello must not claim the new history."""
+    session = ClientSession(DEVICE, "jwt")
+    session.restore(DeviceState(epoch="e1", usn=5))
+    session.connect(0.0, WALL)
+    give(session, welcome(epoch="another", head=9, resume="snapshot"))
+    session.disconnected(1006, 1.0, 0.0)
+    assert session.state() == DeviceState(epoch="e1", usn=5)
+    assert transmitted(session.connect(2.0, WALL + 2)) == [
+        Hello(token="jwt", device=DEVICE, epoch="e1", usn=5, foreground=True)
+    ]
+
+
+def test_a_refusal_of_what_was_seen_meanwhile_takes_nothing_back() -> None:
+    session = live()
+    session.send(CONVERSATION, message_id(1), text(), 0.0)
+    give(session, event(1, id=message_id(1), author=MINE))
+    late = refusal(1, ErrorCode.IDEMPOTENCY_CONFLICT)
+    assert give(session, late) == [Deliver(late)]

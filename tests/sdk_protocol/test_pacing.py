@@ -16,14 +16,19 @@ def test_backoff_doubles_from_half_a_second_to_thirty() -> None:
         ("2026-03-01T13:00:00Z", 3540.0),
         ("2026-03-01T13:00:00", 3540.0),
         ("2026-03-01T12:01:40+00:00", 50.0),
-        (AT, 0.0),
-        ("2026-03-01T11:00:00Z", 0.0),
     ],
 )
 def test_a_token_is_renewed_a_minute_before_its_end_but_not_before_half_its_life(at: str, left: float) -> None:
     clocks = Clocks(now=50.0, wall=WALL)
     clocks.expires(at, 50.0)
     assert clocks.refresh_at == pytest.approx(50.0 + left)
+
+
+@pytest.mark.parametrize("at", [AT, "2026-03-01T11:00:00Z"])
+def test_a_clock_that_is_ahead_of_the_token_does_not_ask_for_another_without_end(at: str) -> None:
+    clocks = Clocks(now=50.0, wall=WALL)
+    clocks.expires(at, 50.0)
+    assert clocks.refresh_at is None
 
 
 def test_an_unreadable_date_is_left_to_the_server() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from server.domain.conversation import Status
 from server.domain.events import AuthorType, Kind
-from server.domain.intents import AddNote, MarkRead, Open, Post, PutTransaction
+from server.domain.intents import AddNote, MarkRead, Open, Post, PutTransaction, Rate
 from server.domain.numbering import ClientKey, Ledger, Stored, opening_key
 from server.domain.transaction import RECENT
 
@@ -67,6 +67,9 @@ class Store:
                     self._load_stored(ledger, ClientKey(*message.author.key, message.id))
                 case Open():
                     self._load_opening(ledger, intent)
+                case Rate():
+                    if intent.conversation_id in self.ratings:
+                        ledger.rated[intent.conversation_id] = self.ratings[intent.conversation_id]
                 case MarkRead(reader=reader, seq=seq):
                     known = self.conversations.get(intent.conversation_id)
                     if known is not None and seq < known.seq:

@@ -133,6 +133,8 @@ class ListModel:
                 thread.tags = list(intent.tags)
                 return Verdict(applied=changed)
             case Rate():
+                if thread.rating == (intent.score, intent.comment):
+                    return Verdict(applied=False)
                 thread.rating = (intent.score, intent.comment)
                 said = {"comment": intent.comment} if intent.comment else {}
                 return self._write(

@@ -266,6 +266,8 @@ def test_a_later_rating_replaces_an_earlier_one(desk: Desk) -> None:
     assert body(desk.do(Rate, author=CUSTOMER, score=2, comment="slow")) == {"score": 2, "comment": "slow"}
     assert body(desk.do(Rate, author=CUSTOMER, score=5, comment=None)) == {"score": 5}
     assert desk.ledger.ratings[HERE].score == 5
+    again = desk.do(Rate, author=CUSTOMER, score=5, comment=None)
+    assert not again.applied, "a batch that is written again must not rate again"
 
 
 def test_a_new_version_is_told_where_it_is_spoken_of(desk: Desk) -> None:

@@ -577,3 +577,29 @@ async def test_revoked_tokens_close_sockets_and_open_none(house: House, monkeypa
     assert fresh.code() is None
     await house.node.sweep.sweep()
     assert fresh.code() == 4401
+
+
+async def test_a_socket_that_left_during_hello_leaves_nothing_behind(house: House) -> None:
+    phone = Phone(house, "ada")
+    phone.say(await hello_with(phone, await house.token("ada")))
+    phone.hang_up()
+    async with asyncio.timeout(5):
+        while phone.connection.requests:
+            await asyncio.sleep(0.01)
+
+    assert house.node.hub.users == {}
+    assert await house.node.database.pool.fetchval("select count(*) from device") == 0
+
+
+async def test_after_a_failover_that_lost_commits_devices_begin_anew(house: House) -> None:
+    phone = await house.phone()
+    conversation = await phone.open()
+    welcome = phone.all(frames.Welcome)[0]
+    await house.node.database.pool.execute("update installation set epoch = 'another'")
+    await house.node.sweep.sweep()
+    assert phone.code() == 4000
+
+    back = Phone(house, "ada", phone.device_id)
+    again = await back.hello(usn=2, epoch=welcome.epoch)
+    assert again.resume == "snapshot"
+    assert (await back.one(frames.Snapshot)).conversations[0].id == conversation

@@ -78,6 +78,14 @@ select want.app_id, want.user_id, want.conversation_id, want.reader, want.seq, (
 from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::bigint[])
     as want (app_id, user_id, conversation_id, reader, seq);
 
+-- name: load_ratings
+-- scope: user
+-- The verdicts so far: the same one again changes nothing.
+select r.app_id, r.user_id, r.conversation_id, r.score, r.comment
+from rating r
+join unnest($1::uuid[], $2::uuid[], $3::uuid[]) as want (app_id, user_id, conversation_id)
+    on r.app_id = want.app_id and r.user_id = want.user_id and r.conversation_id = want.conversation_id;
+
 -- name: insert_conversations
 -- scope: user
 -- Summaries of conversations opened in this batch; `write_log` fills in the rest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
@@ -15,7 +16,7 @@ from sdk_protocol.cursor import Judgement
 from sdk_protocol.records import Limits, WebPushSubscription
 from sdk_protocol.server_session import ServerSession
 from sdk_protocol.states import ServerState
-from server.domain.errors import DomainError, Unauthorized
+from server.domain.errors import DomainError, Unauthorized, Unavailable
 from server.domain.identity import Expired
 from server.domain.ids import user_id_of
 from server.domain.intents import Message
@@ -329,12 +330,17 @@ class UserConnection(Connection[ServerSession]):
         if self.key is not None:
             self.house.hub.remove_user(self.key, self)
         if self.session.foreground and self.hold is not None and not self.house.draining:
-            self.house.tasks.start("left", lambda: self._set_foreground(False), restart=False)
+            self.house.tasks.start("left", self._look_away, restart=False)
 
     @property
     def _author(self) -> Author:
         assert self.user is not None
         return self.user.author
+
+    async def _look_away(self) -> None:
+        # The lease runs out by itself; a database that is away is no reason to say more.
+        with contextlib.suppress(Unavailable):
+            await self._set_foreground(False)
 
     def _place(self, conversation_id: UUID) -> Place:
         assert self.key is not None

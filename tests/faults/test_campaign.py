@@ -1,4 +1,4 @@
-"""A slice of the campaign in every test run, and the smallest case of the mutation gate: real processes, little time.
+"""A slice of the campaign in every test run: real processes, little time.
 
 The real thing is a command: `python -m tests.faults.campaign`, `python -m tests.faults.mutations`.
 """
@@ -9,7 +9,6 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.faults.campaign import campaign
-from tests.faults.mutations import gate
 from tests.faults.report import add_to
 from tests.faults.schedule import FULL, HEAVY, LIGHT, REDIS, SHORT, schedule
 
@@ -31,11 +30,6 @@ def test_twenty_short_schedules_break_no_promise(tmp_path: Path) -> None:
     add_to(tmp_path / "report.json", report)
     written = json.loads((tmp_path / "report.json").read_text())
     assert (written["schedules"], written["violations"], len(written["runs"])) == (2 * SCHEDULES, 0, 2)
-
-
-def test_the_gate_catches_a_resume_that_is_off_by_one() -> None:
-    caught = gate("resume off by one", seed=1, schedules=6, nodes=2, size=SHORT, patience=3.0, say=print)
-    assert caught.seed is not None, caught
 
 
 def test_a_schedule_is_a_function_of_its_seed() -> None:

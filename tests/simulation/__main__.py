@@ -3,7 +3,7 @@
     python -m tests.simulation --seeds 100000 --start 0 --jobs 2
     python -m tests.simulation --story 1238
 
-Exits with 1 if a rule is broken; what is listed in `oracle.KNOWN` is shown and counts only with `--strict`.
+Exits with 1 if a rule is broken; what is listed in `known.KNOWN` is shown and counts only with `--strict`.
 """
 
 from __future__ import annotations

@@ -66,6 +66,7 @@ class Connection:
         self.welcomed_at: float | None = None
         self.generation = 0
         self.auth_gen = 0
+        self.epoch = ""
         self.requests: list[Request] = []
         self.sent: deque[tuple[int, int]] = deque()
         self.sent_bytes = 0
@@ -269,9 +270,14 @@ class Connection:
 
     # -- hello ---------------------------------------------------------------------------------------------
 
-    def welcomed(self, generation: int, auth_gen: int, offered: int) -> None:
-        """The token is good; `offered`: the last event the device has."""
-        self.generation, self.auth_gen, self.last_offered = generation, auth_gen, offered
+    @property
+    def gone(self) -> bool:
+        """The socket ended while something was awaited."""
+        return self.closed or self.session.state is not ServerState.AUTHENTICATING
+
+    def welcomed(self, generation: int, auth_gen: int, epoch: str, offered: int) -> None:
+        """The token is good; `offered`: the last event the device has, in the history `epoch`."""
+        self.generation, self.auth_gen, self.epoch, self.last_offered = generation, auth_gen, epoch, offered
         self.welcomed_at = self.world.now
 
     def begin(self) -> None:
@@ -313,12 +319,18 @@ class Connection:
         if self.welcomed_at is not None and self.auth_gen < auth_gen:
             self.close(CloseCode.REVOKED, "logged out")
 
-    def swept(self, standing: Standing) -> None:
-        """Where the log stands, as the sweep saw it: read on if a hint got lost (S5)."""
+    def swept(self, standing: Standing, history: str) -> None:
+        """Where the log stands, as the sweep saw it: read on if a hint got lost (S5).
+
+        After a failover that lost commits the cursor is of another history: the device must say hello again.
+        """
         cursor = self.session.cursor
         if cursor is None or self.welcomed_at is None:
             return
-        if standing.auth_gen > self.auth_gen:
+        if not self.epoch.startswith(history):
+            self.world.count("sockets of a lost history closed")
+            self.close(CloseCode.DRAIN, "the log has another history now")
+        elif standing.auth_gen > self.auth_gen:
             self.revoked(standing.auth_gen)
         elif standing.usn > cursor.offered and cursor.room:
             self.world.count("gaps found by the sweep")

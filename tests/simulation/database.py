@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from sdk_protocol.codec import JSON, EncodedEvent
-from server.domain.intents import AddNote, MarkRead, Open, Post
+from server.domain.intents import AddNote, MarkRead, Open, Post, Rate
 from server.domain.numbering import ClientKey, Ledger, Stored, opening_key
 from server.gateway.translate import encoded
 
@@ -56,6 +56,7 @@ class Undo(NamedTuple):
     usn: int
     conversations: dict[UUID, Conversation | None]
     stored: list[ClientKey]
+    rated: dict[UUID, tuple[int, str | None] | None]
 
 
 class Waiting(NamedTuple):
@@ -85,6 +86,7 @@ class Rows:
         self.openings: dict[UUID, Stored] = {}
         self.generations: dict[UUID, int] = {}
         self.snapshots: dict[UUID, Snapshot] = {}
+        self.rated: dict[UUID, tuple[int, str | None]] = {}
 
 
 class Batch(Ledger):
@@ -188,6 +190,9 @@ class Database:
                         ledger.foreign.add(conversation_id)
                     elif conversation_id in rows.openings:
                         ledger.stored[opening_key(conversation_id)] = rows.openings[conversation_id]
+                case Rate():
+                    if conversation_id in rows.rated:
+                        ledger.rated[conversation_id] = rows.rated[conversation_id]
                 case MarkRead(reader=reader, seq=seq):
                     if known is not None and seq < known.seq:
                         newer = sum(
@@ -218,13 +223,15 @@ class Database:
                 if event.usn is not None:
                     logged.append(_logged(event))
             self._world.oracle.committing(rows, ledger.events)
-            undo.append(Undo(rows, rows.usn, before, written))
+            rated = {conversation_id: rows.rated.get(conversation_id) for conversation_id in ledger.ratings}
+            undo.append(Undo(rows, rows.usn, before, written, rated))
             for key in written:
                 rows.stored[key] = ledger.stored[key]
             rows.log += logged
             rows.usn = ledger.usn
             rows.conversations.update(ledger.touched)
             rows.snapshots.update(ledger.snapshots)
+            rows.rated.update({id: (rate.score, rate.comment) for id, rate in ledger.ratings.items()})
             for conversation_id in ledger.opened:
                 self.directory[conversation_id] = rows.user_id
                 rows.openings[conversation_id] = ledger.stored[opening_key(conversation_id)]
@@ -252,7 +259,7 @@ class Database:
         for rows in self.users.values():
             self.past[(self.epoch_name, rows.user_id)] = rows.log
             rows.log = list(rows.log)
-        for rows, usn, conversations, stored in taken_back:
+        for rows, usn, conversations, stored, rated in taken_back:
             del rows.log[usn:]
             rows.usn = usn
             rows.trimmed_usn = min(rows.trimmed_usn, usn)
@@ -266,6 +273,11 @@ class Database:
                     rows.conversations[conversation_id] = known
             for key in stored:
                 del rows.stored[key]
+            for conversation_id, verdict in rated.items():
+                if verdict is None:
+                    del rows.rated[conversation_id]
+                else:
+                    rows.rated[conversation_id] = verdict
         del self._commits[-lost:]
         self.epoch += 1
         oracle.failed_over()

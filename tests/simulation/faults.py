@@ -105,19 +105,29 @@ def _resume_one_too_far() -> list[Replacement]:
 
 def _epoch_ignored() -> list[Replacement]:
     """S4: a usn is believed, whatever history it belongs to."""
-    return [(Node, "epoch_of", lambda node: "e1")]
+    return [(Node, "history", lambda node: "e1")]
 
 
 def _no_sweep() -> list[Replacement]:
     """S5: nobody looks after lost hints."""
-    return [(Connection, "swept", lambda connection, standing: None)]
+    return [(Connection, "swept", lambda connection, standing, history: None)]
 
 
 def _revoked_by_hint_only() -> list[Replacement]:
     """S5: the sweep looks at the log, not at the log-in."""
 
-    def swept(connection: Connection, standing: Any) -> None:
-        original(connection, standing._replace(auth_gen=connection.auth_gen))
+    def swept(connection: Connection, standing: Any, history: str) -> None:
+        original(connection, standing._replace(auth_gen=connection.auth_gen), history)
+
+    original = Connection.swept
+    return [(Connection, "swept", swept)]
+
+
+def _lost_history_kept() -> list[Replacement]:
+    """S4: after a failover under a living node nobody asks which history its cursors are of."""
+
+    def swept(connection: Connection, standing: Any, history: str) -> None:
+        original(connection, standing, "")
 
     original = Connection.swept
     return [(Connection, "swept", swept)]
@@ -190,6 +200,7 @@ FAULTS: dict[str, Callable[[], list[Replacement]]] = {
     "the epoch is ignored": _epoch_ignored,
     "no sweep": _no_sweep,
     "revoked by hint only": _revoked_by_hint_only,
+    "a lost history is kept": _lost_history_kept,
     "ok before the commit": _ack_before_commit,
     "ids with a lifetime": _ids_with_a_lifetime,
     "numbers without the lock": _numbers_without_lock,

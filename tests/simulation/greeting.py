@@ -10,7 +10,6 @@ from sdk_protocol import frames
 from sdk_protocol.closing import CloseCode
 from sdk_protocol.cursor import ReadCursor
 from sdk_protocol.records import Limits, UserInfo
-from sdk_protocol.states import ServerState
 from server.domain.errors import Unavailable
 from server.domain.identity import Expired
 from server.gateway.translate import error_frame, time_text
@@ -52,6 +51,10 @@ class Greeting:
             connection.send(error_frame(UNSET, Expired("The token has expired: get a new one.", field="token")))
             connection.close(CloseCode.TOKEN_EXPIRED, "the token has expired")
             return
+        if connection.gone:
+            connection.world.count("sockets gone during hello")
+            connection.finish(self._request)
+            return  # nobody is there any more: neither listen for them nor let them replace a newer socket
         # Listen before the head is read: whatever is committed from here on is heard, or found in the log.
         connection.user_id, connection.device_id = connection.world.user_of(hello.token), hello.device.id
         connection.node.hub.add(connection.user_id, connection)
@@ -104,12 +107,13 @@ class Greeting:
         assert user is not None
         if not connection.finish(self._request):
             return
-        if connection.closed or connection.session.state is not ServerState.AUTHENTICATING:
+        if connection.gone:
             return
         world, expires = connection.world, expiry_of(hello.token)
         connection.welcomed(
             self._generation,
             user.auth_gen,
+            epoch,
             hello.usn if snapshot is None and hello.usn is not UNSET else head,
         )
         welcome = frames.Welcome(

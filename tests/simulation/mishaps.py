@@ -162,7 +162,7 @@ def _fail_over(world: World, act: Act, _: Phone) -> None:
             node.crash(False, act.chance)
             _restart_in(world, 1.0 + act.chance, node)
     else:
-        world.oracle.failed_over_under_nodes = True
+        world.count("failovers under living nodes")
     world.db.fail_over(1 + int(act.chance * 61) % 6)
 
     def back() -> None:

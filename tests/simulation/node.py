@@ -108,7 +108,11 @@ class Node(Actor):
         return self.world.date(self.wall)
 
     def epoch_of(self) -> str:
-        """The history of the log, asked anew each time (`services.reading`)."""
+        """The history of a user's log, asked anew each time (`services.reading`). Nobody is erased here."""
+        return self.history()
+
+    def history(self) -> str:
+        """Names the history of the database: it changes when commits may have been lost."""
         return self.world.db.epoch_name
 
     # -- sockets -------------------------------------------------------------------------------------------
@@ -136,16 +140,23 @@ class Node(Actor):
         world = self.world
         if not world.db.away and self.hub.users:
             world.count("sweeps")
-            standings = {user_id: world.db.standing(user_id) for user_id in self.hub.users}
-            self.later(world.database_time(), self.swept, standings)
+            self.later(world.database_time(), self._sweep_users, list(self.hub.users), self.history())
         else:
             self._sweep_later()
 
-    def swept(self, standings: dict[UUID, Standing]) -> None:
-        """The answer to the sweep's one query."""
+    def _sweep_users(self, held: list[UUID], history: str) -> None:
+        world = self.world
+        if not world.db.away:
+            standings = {user_id: world.db.standing(user_id) for user_id in held}
+            self.later(world.database_time(), self.swept, standings, history)
+        else:
+            self._sweep_later()
+
+    def swept(self, standings: dict[UUID, Standing], history: str) -> None:
+        """The answers to the sweep's two queries; the history is the older one."""
         for user_id, standing in standings.items():
             for connection in self.hub.of(user_id):
-                connection.swept(standing)
+                connection.swept(standing, history)
         self._sweep_later()
 
     # -- the end -------------------------------------------------------------------------------------------

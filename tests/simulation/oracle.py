@@ -49,7 +49,6 @@ class Oracle:
         self._agents_acked: set[UUID] = set()
         self._lost_conversations: set[UUID] = set()
         self._ratings: dict[UUID, int] = {}
-        self.failed_over_under_nodes = False
         self.notes: dict[str, str] = {}
         """Findings the run could go on after, by rule; the first of each."""
         self.stops_expected: dict[int, int] = {}

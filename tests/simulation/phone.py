@@ -275,9 +275,7 @@ class Phone(Actor):
     def _fetch_token(self) -> None:
         if not self._fetching:
             self._fetching = True
-            # The app's own server slows down who asks too often, or one such phone would be most of a run.
-            busy = "no busy circles of tokens" in self.world.oracle.notes
-            self.world.at(5.0 if busy else self.world.latency() * 2, self, self._token_came)
+            self.world.at(self.world.latency() * 2, self, self._token_came)
 
     def _token_came(self) -> None:
         if self.world.tokens_away:

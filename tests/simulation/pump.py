@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdk_protocol.cursor import Judgement
+from sdk_protocol.states import ServerState
 from server.gateway.resume import RETRY_S
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Pump:
     def _read(self) -> None:
         connection = self._connection
         cursor = connection.session.cursor
-        if connection.closed or cursor is None or connection.user_id is None:
+        over = connection.closed or connection.session.state is ServerState.CLOSED
+        if over or cursor is None or connection.user_id is None:
             self._running = False
             return
         self._again = self._waiting = False

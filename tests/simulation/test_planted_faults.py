@@ -18,6 +18,7 @@ BY_RULE: dict[str, set[str]] = {
     "the epoch is ignored": {"C1 same log", "C1 hello"},
     "no sweep": {"everything arrives"},
     "revoked by hint only": {"S5 revocation"},
+    "a lost history is kept": {"C1 same log", "everything arrives"},
     "ok before the commit": {"S2 commit, then acknowledge"},
     "ids with a lifetime": {"S2 once"},
     "numbers without the lock": {"dense usn", "dense seq", "S2 once"},

@@ -43,6 +43,8 @@ EXERCISED = (
     "resumed",
     "row locks waited for",
     "snapshots",
+    "sockets gone during hello",
+    "sockets of a lost history closed",
     "tokens refreshed",
     "windows full",
 )

@@ -18,7 +18,6 @@ from tests.simulation import tokens
 from tests.simulation.agent import Agent
 from tests.simulation.bus import Bus
 from tests.simulation.database import APP, Database
-from tests.simulation.known import AFTER_FAIL_OVER
 from tests.simulation.mishaps import MISHAPS
 from tests.simulation.node import Node
 from tests.simulation.oracle import Oracle, Violation
@@ -157,10 +156,7 @@ class World:
             self.oracle.settled()
             self._last_word()
         except Violation as violation:
-            rule = violation.rule
-            if self.oracle.failed_over_under_nodes and rule in AFTER_FAIL_OVER:
-                rule = "failover under living sockets"
-            return self._found(rule, str(violation))
+            return self._found(violation.rule, str(violation))
         except RunsHot as hot:
             busy = sorted(self.counts.items(), key=lambda item: -item[1])[:4]
             return self._found("no busy circles", f"{hot}: {busy}")

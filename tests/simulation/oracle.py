@@ -48,6 +48,7 @@ class Oracle:
         self._numbers: dict[tuple[str, UUID], tuple[object, object]] = {}
         self._agents_acked: set[UUID] = set()
         self._lost_conversations: set[UUID] = set()
+        self._lost_ids: set[UUID] = set()
         self._ratings: dict[UUID, int] = {}
         self.notes: dict[str, str] = {}
         """Findings the run could go on after, by rule; the first of each."""
@@ -105,6 +106,7 @@ class Oracle:
         self._lost_conversations |= conversations
         # An agent's page does not send again what was acknowledged.
         self._agents_acked -= ids
+        self._lost_ids |= ids
         for logged in lost.values():
             for event, _, _ in logged:
                 key = event.client_id or (event.conversation_id if event.kind == "conversation.opened" else None)
@@ -317,6 +319,9 @@ class Oracle:
 
     def agent_acked(self, key: UUID, outcome: Numbered, user_id: UUID) -> None:
         self.answering(user_id, outcome)
+        stored = self._world.db.users[user_id].stored
+        if key in self._lost_ids and all(each.client_id != key for each in stored):
+            return  # committed and lost while the answer was on its way, from a node that stayed up
         self._agents_acked.add(key)
 
     # -- the end -------------------------------------------------------------------------------------------

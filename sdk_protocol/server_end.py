@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Frame)
 class Pace(Struct, frozen=True, kw_only=True):
     """How patient the server's end is, in seconds. The defaults are the protocol's; a deployment may choose others.
 
-    `hello_within`: for a new socket to say `hello`. `ping_every`: of silence, after which a foreground socket is pinged.
+    `hello_within`: for a new socket to say `hello`. `ping_every`: of silence, then a foreground socket is pinged.
     `pong_within`: a ping may stay without any sign of life. `stalled_after`: a reader that owes an `ack` may make no
     progress (S6). `token_grace`: an expired token is tolerated, so that a `refresh` on its way arrives.
     """

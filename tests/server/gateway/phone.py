@@ -18,8 +18,13 @@ from sdk_protocol.bodies import Text
 from sdk_protocol.codec import JSON
 from sdk_protocol.records import Device, OpeningMessage
 from server.config import Config
+from server.domain.events import Author, AuthorType
+from server.domain.intents import Message
+from server.domain.message import Text as AgentText
+from server.domain.message import from_struct
 from server.gateway.desk_connection import DeskConnection
 from server.gateway.user_connection import UserConnection
+from server.services.directory import Place
 from server.wiring import Node
 from tests.support.clock import FakeClock
 
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdk_protocol.codec import Codec
+    from sdk_protocol.frames import UserFrame
     from server.services.agents import NewAgent
 
 F = TypeVar("F")
@@ -230,3 +236,24 @@ async def house_on(url: str, folder: Path, **environ: str) -> AsyncIterator[Hous
         yield House(node, clock, made.app.app_id)
     finally:
         await node.close()
+
+
+ROBIN = Author(AuthorType.AGENT, str(uuid4()), "Robin")
+
+
+def place_of(phone: Phone, conversation: UUID) -> Place:
+    app_id, user_id = phone.connection.key
+    return Place(app_id, user_id, conversation)
+
+
+async def answer(house: House, phone: Phone, conversation: UUID, body: Any = None) -> int:
+    """An agent's message; returns its seq."""
+    place = place_of(phone, conversation)
+    message = Message(uuid4(), ROBIN, from_struct(body or AgentText(text="answer")))
+    numbered = await house.node.services.messaging.post(place, message)
+    assert numbered.seq is not None
+    return numbered.seq
+
+
+async def hello_with(phone: Phone, token: str) -> UserFrame:
+    return frames.Hello(token=token, device=Device(id=phone.device_id, platform="ios"), foreground=True)

@@ -128,7 +128,7 @@ async def redis_dead(
         await all_of_them.load(rate, lambda: time.monotonic() >= end)
         failed = await all_of_them.settle()
         figures = _figures(all_of_them, failed)
-        revoked = await _revoke(all_of_them, seed, range(min(50, sockets // 2)))
+        revoked = await _revoke(all_of_them, seed, range(min(25, sockets // 2)))
         ready = [await node.answers("/readyz") for node in cluster.nodes]
         await asyncio.to_thread(cluster.redis.start)
         back = time.monotonic() + 30

@@ -72,7 +72,10 @@ class DrillPhone:
                     self._node() + "/v1/chat", compression=None, ping_interval=None, open_timeout=60, max_queue=None
                 ) as socket:
                     self._socket = socket
-                    await self._talk(socket)
+                    try:
+                        await self._talk(socket)
+                    finally:
+                        self.closed_with, self.closed_at = socket.close_code, time.monotonic()
             except InvalidStatus as refused:
                 self.tally.refused_handshakes += 1
                 await asyncio.sleep(float(refused.response.headers.get("Retry-After", "1")))
@@ -158,7 +161,6 @@ class DrillPhone:
                         await self._put(waiting)
                 case "drain":
                     self._drain_until = time.monotonic() + frame["reconnect_after_ms"] / 1000
-        self.closed_with, self.closed_at = socket.close_code, time.monotonic()
 
     def _event(self, frame: dict[str, Any]) -> None:
         usn = frame["usn"]

@@ -19,8 +19,14 @@ PREVIEW_CHARS = 160
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Short = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
-Label = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-Url = Annotated[str, msgspec.Meta(max_length=2048, pattern=r"^(https?://|/)")]
+Label = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+MediaType = Annotated[str, msgspec.Meta(min_length=1, max_length=127)]
+Words = Annotated[str, msgspec.Meta(max_length=4000)]
+# As on the wire (protocol.md): links into the app are welcome, what runs as code is not.
+Url = Annotated[
+    str,
+    msgspec.Meta(max_length=2048, pattern=r"^(?!javascript:|data:|vbscript:)([a-z][a-z0-9+.-]*:|/)[^\s]*$(?!\n)"),
+]
 Long = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
 
 
@@ -35,7 +41,7 @@ class Text(Body, tag="text"):
 class Attachment(Body, tag="attachment"):
     attachment: Id
     name: Short
-    content_type: Label
+    content_type: MediaType
     size: Annotated[int, msgspec.Meta(ge=0)]
     url: Url
     thumbnail_url: Url | None = None
@@ -45,14 +51,14 @@ class Button(msgspec.Struct, omit_defaults=True):
     id: Id
     label: Label
     url: Url | None = None
-    reply: Short | None = None
-    postback: Short | None = None
+    reply: Words | None = None
+    postback: Words | None = None
 
 
 class Card(Body, tag="card"):
     title: Short
     buttons: Annotated[list[Button], msgspec.Meta(max_length=10)] = []
-    text: Long | None = None
+    text: Words | None = None
     image_url: Url | None = None
 
 
@@ -63,12 +69,12 @@ class Option(msgspec.Struct):
 
 class Choices(Body, tag="choices"):
     text: Long
-    options: Annotated[list[Option], msgspec.Meta(min_length=1, max_length=20)]
+    options: Annotated[list[Option], msgspec.Meta(min_length=1, max_length=10)]
 
 
 class Coupon(Body, tag="coupon"):
     code: Id
-    description: Short
+    description: Words
     amount: Annotated[str, msgspec.Meta(pattern=r"^-?\d{1,15}(\.\d{1,6})?$(?!\n)")] | None = None
     currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")] | None = None
     expires_at: str | None = None

@@ -95,7 +95,7 @@ def test_an_unknown_kind_is_told_what_there_is() -> None:
         (PICTURE | {"url": "data:text/html,x"}, "body.url"),
         ({"kind": "card", "title": "t", "buttons": [{"id": "", "label": "x"}]}, "body.buttons[0].id"),
         (
-            {"kind": "card", "title": "t", "buttons": [{"id": "b", "label": "x", "url": "ftp://x"}]},
+            {"kind": "card", "title": "t", "buttons": [{"id": "b", "label": "x", "url": "javascript:alert(1)"}]},
             "body.buttons[0].url",
         ),
         ({"kind": "card", "title": "t", "buttons": [{"id": "b", "label": "x"}] * 11}, "body.buttons"),
@@ -208,3 +208,19 @@ def test_whatever_comes_is_taken_or_refused(body: object, sender: Side) -> None:
         where = f"body is {taken.kind}"
         assert taken.kind == body["kind"]
     assert where.startswith("body")
+
+
+@pytest.mark.parametrize("url", ["https://kestrel.example/r/1", "/v1/attachments/1", "kestrel://ride/7", "tel:+491234"])
+def test_what_the_wire_takes_as_a_link_is_taken_here(url: str) -> None:
+    """A desk may send a button that opens the app itself: both checks of a body must agree (protocol.md)."""
+    card = {"kind": "card", "title": "Ride", "buttons": [{"id": "b", "label": "Open", "url": url}]}
+    assert url.encode() in parse(msgspec.json.encode(card), "agent").json
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "data:text/html,x", "vbscript:x", "JavaScript:x", "https://a b", "/a\n"]
+)
+def test_what_could_run_as_code_is_no_link(url: str) -> None:
+    card = {"kind": "card", "title": "Ride", "buttons": [{"id": "b", "label": "Open", "url": url}]}
+    with pytest.raises(BadRequest):
+        parse(msgspec.json.encode(card), "agent")

@@ -8,45 +8,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import asyncpg
 import msgspec
 import pytest
 
 from server.domain.conversation import Status
-from server.domain.errors import Conflict, DomainError, IdempotencyConflict, NotFound, OutOfOrder, Unavailable
+from server.domain.errors import Conflict, IdempotencyConflict, NotFound, OutOfOrder
 from server.domain.intents import AddNote, Assign, MarkRead, PutTransaction, Rate, SetStatus, SetTags
 from server.domain.numbering import Numbered
 from server.domain.transaction import Amount, Transaction
 from server.storage import conversations, log
-from server.storage import writer as writer_module
-from tests.server.storage.world import AGENT, World, world_on
+from tests.server.storage.world import AGENT, World, log_of, seqs_of, summary, world_on
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from uuid import UUID
-
-    from tests.support.postgres import PostgresForTests
-
-
-@pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    async with world_on(database_url) as made:
-        yield made
-
-
-async def log_of(world: World, user_id: UUID) -> list[int]:
-    return [event.usn or 0 for event in await log.after_usn(world.database, world.app_id, user_id, 0, 10_000)]
-
-
-async def seqs_of(world: World, user_id: UUID, conversation_id: UUID) -> list[int]:
-    events = await log.after_seq(world.database, world.app_id, user_id, conversation_id, 0, 10_000)
-    return [event.seq for event in events]
-
-
-async def summary(world: World, user_id: UUID, conversation_id: UUID) -> conversations.Listed:
-    found = await conversations.find(world.database, world.app_id, user_id, conversation_id)
-    assert found is not None
-    return found
 
 
 async def test_opening_with_a_message_is_two_events(world: World) -> None:
@@ -341,115 +315,3 @@ async def test_a_resolved_conversation_hears_of_no_more_changes(world: World) ->
     await world.writer.append_one(put)
 
     assert await seqs_of(world, user_id, conversation_id) == [1, 2, 3]
-
-
-async def test_concurrent_writers_number_densely(world: World, database_url: str) -> None:
-    users = [await world.user(f"u{number}") for number in range(5)]
-    opened = [(user_id, (await world.open(user_id))[0]) for user_id in users]
-    async with world_on(database_url, lanes=3) as other:
-        other.app_id = world.app_id
-
-        async def talk(node: World, seed: int) -> None:
-            rng = random.Random(seed)
-            for _ in range(15):
-                picked = rng.choices(opened, k=rng.randint(1, 6))
-                outcomes = await node.writer.append([node.post(*place) for place in picked])
-                assert all(isinstance(outcome, Numbered) for outcome in outcomes)
-
-        await asyncio.gather(*[talk(world if seed % 2 else other, seed) for seed in range(10)])
-
-    for user_id, conversation_id in opened:
-        seqs = await seqs_of(world, user_id, conversation_id)
-        assert seqs == list(range(1, len(seqs) + 1))
-        assert await log_of(world, user_id) == list(range(1, len(seqs) + 1))
-
-
-async def test_one_item_that_cannot_be_written_fails_alone(world: World) -> None:
-    user_id = await world.user()
-    conversation_id, _ = await world.open(user_id)
-    good = world.post(user_id, conversation_id)
-    spoiled = world.message(world.author(user_id))
-    bad = world.post(
-        user_id,
-        conversation_id,
-        msgspec.structs.replace(spoiled, body=msgspec.structs.replace(spoiled.body, json=b"not json")),
-    )
-
-    outcomes = await asyncio.gather(
-        world.writer.append([good]),
-        world.writer.append([bad]),
-        world.writer.append([world.post(user_id, conversation_id)]),
-    )
-
-    assert [type(outcome[0]) for outcome in outcomes] == [Numbered, Unavailable, Numbered]
-    assert await seqs_of(world, user_id, conversation_id) == [1, 2, 3, 4]
-
-
-async def test_a_batch_shares_its_commit(world: World) -> None:
-    user_id = await world.user()
-    conversation_id, _ = await world.open(user_id)
-    before = len(world.announced)
-
-    await asyncio.gather(*[world.writer.append([world.post(user_id, conversation_id)]) for _ in range(100)])
-
-    assert len(world.announced) - before <= 3
-
-
-async def test_a_cancelled_caller_does_not_cancel_the_commit(world: World) -> None:
-    user_id = await world.user()
-    conversation_id, _ = await world.open(user_id)
-    sending = asyncio.ensure_future(world.writer.append([world.post(user_id, conversation_id)]))
-    await asyncio.sleep(0)
-    sending.cancel()
-
-    await world.writer.append([world.post(user_id, conversation_id)])
-
-    assert await seqs_of(world, user_id, conversation_id) == [1, 2, 3, 4]
-
-
-async def test_too_much_waiting_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    user_id = await world.user()
-    monkeypatch.setattr(writer_module, "MOST_WAITING", 3)
-
-    with pytest.raises(Unavailable, match="Too much is waiting"):
-        await world.writer.append([world.opening(user_id) for _ in range(4)])
-
-
-async def test_closing_waits_for_what_is_under_way_and_refuses_the_rest(world: World) -> None:
-    user_id = await world.user()
-    conversation_id, _ = await world.open(user_id)
-    sending = asyncio.ensure_future(world.writer.append([world.post(user_id, conversation_id)]))
-    await asyncio.sleep(0)
-
-    await world.writer.close()
-
-    async with asyncio.timeout(5):
-        assert isinstance((await sending)[0], Numbered)
-    with pytest.raises(Unavailable):
-        await world.writer.append([world.post(user_id, conversation_id)])
-
-
-async def test_a_connection_lost_under_a_batch_is_written_again(world: World, postgres: PostgresForTests) -> None:
-    """All connections are cut somewhere in the middle of each send; each message is stored exactly once."""
-    user_id = await world.user()
-    conversation_id, _ = await world.open(user_id)
-    killer = await asyncpg.connect(postgres.dsn("postgres"))
-    name = await world.database.pool.fetchval("select current_database()")
-    rng = random.Random(3)
-    killed = 0
-    outcomes: list[Numbered | DomainError] = []
-    for _ in range(25):
-        sending = asyncio.ensure_future(world.writer.append([world.post(user_id, conversation_id)]))
-        await asyncio.sleep(rng.uniform(0, 0.004))
-        killed += await killer.fetchval(
-            "select count(pg_terminate_backend(pid)) from pg_stat_activity"
-            " where application_name = 'deskbell' and datname = $1",
-            name,
-        )
-        async with asyncio.timeout(20):
-            outcomes += await sending
-    await killer.close()
-
-    assert killed > 0
-    assert all(isinstance(outcome, Numbered) for outcome in outcomes)
-    assert await seqs_of(world, user_id, conversation_id) == list(range(1, 28))

@@ -11,7 +11,7 @@ from server.domain.events import Author, AuthorType
 from server.domain.ids import user_id_of
 from server.domain.intents import Message, Open, Post
 from server.domain.message import Text, from_struct
-from server.storage import apps, people
+from server.storage import apps, conversations, log, people
 from server.storage.apps import App
 from server.storage.database import Database
 from server.storage.writer import Writer
@@ -110,3 +110,18 @@ async def world_on(url: str, *, lanes: int = 2) -> AsyncIterator[World]:
         await writer.close()
         await tasks.close()
         await database.close()
+
+
+async def log_of(world: World, user_id: UUID) -> list[int]:
+    return [event.usn or 0 for event in await log.after_usn(world.database, world.app_id, user_id, 0, 10_000)]
+
+
+async def seqs_of(world: World, user_id: UUID, conversation_id: UUID) -> list[int]:
+    events = await log.after_seq(world.database, world.app_id, user_id, conversation_id, 0, 10_000)
+    return [event.seq for event in events]
+
+
+async def summary(world: World, user_id: UUID, conversation_id: UUID) -> conversations.Listed:
+    found = await conversations.find(world.database, world.app_id, user_id, conversation_id)
+    assert found is not None
+    return found

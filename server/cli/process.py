@@ -14,7 +14,7 @@ import asyncpg
 import click
 
 from server.config import Config, ConfigError
-from server.domain.errors import DomainError
+from server.domain.errors import DomainError, Unavailable
 from server.embedded.errors import EmbeddedError
 from server.embedded.postgres import EmbeddedPostgres, running_dsn
 from server.services.vault import WrongKey
@@ -39,6 +39,11 @@ class StartError(Exception):
         self.exit_code = exit_code
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM before there was anything to drain. Nothing was promised to anybody yet, so leaving is in good order
+    (exit 0), as it is after a drain; a supervisor must not count it as a failure."""
+
+
 def fail(message: str, exit_code: int) -> NoReturn:
     click.echo(f"deskbell: {message}", err=True)
     raise SystemExit(exit_code)
@@ -57,10 +62,14 @@ def one_line() -> Iterator[None]:
         fail(str(error), error.exit_code)
     except (MigrationError, WrongKey) as error:
         fail(str(error), EXIT_DATABASE)
+    except Unavailable as error:
+        fail(f"the database cannot be used: {error.message}", EXIT_DATABASE)
     except DomainError as error:
         fail(error.message, EXIT_FAILED)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         fail(f"the database cannot be used: {_first_line(error)}", EXIT_DATABASE)
+    except Terminated:
+        raise SystemExit(0) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 
@@ -87,24 +96,25 @@ def run_with_database(
 
     `join`: if another deskbell keeps one running over the same folder, use that.
     """
-    if config.database.url is not None:
-        return run(work(config.database.url, None))
-    if join and (url := running_dsn(config.database.data_dir)) is not None:
-        return run(work(url, None))
-    # Before the event loop has handlers of its own: stop PostgreSQL in good order on SIGTERM as on Ctrl-C.
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    log = get_logger("deskbell.postgres")
-    embedded = EmbeddedPostgres(config.database.data_dir, log=log.info)
+    # Before the event loop has handlers of its own: leave in good order on SIGTERM as on Ctrl-C.
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        url = embedded.start()
-        return run(work(url, embedded))
+        if config.database.url is not None:
+            return run(work(config.database.url, None))
+        if join and (url := running_dsn(config.database.data_dir)) is not None:
+            return run(work(url, None))
+        log = get_logger("deskbell.postgres")
+        embedded = EmbeddedPostgres(config.database.data_dir, log=log.info)
+        try:
+            return run(work(embedded.start(), embedded))
+        finally:
+            embedded.stop()
     finally:
-        embedded.stop()
         signal.signal(signal.SIGTERM, previous)
 
 
-def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _terminate(_signal: int, _frame: object) -> NoReturn:
+    raise Terminated
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

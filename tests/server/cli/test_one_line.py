@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from server.cli.process import StartError, one_line
+from server.cli.process import StartError, Terminated, one_line
 from server.config import ConfigError
-from server.domain.errors import BadRequest, NotFound
+from server.domain.errors import BadRequest, NotFound, Unavailable
 from server.services.vault import WrongKey
 from server.storage.migrate import MigrationError
 
@@ -25,6 +25,7 @@ from server.storage.migrate import MigrationError
         (ConnectionRefusedError(111, "Connection refused"), 3, "the database cannot be used: [Errno 111] Connection"),
         (asyncpg.InvalidPasswordError("no such role\nDETAIL: x"), 3, "the database cannot be used: no such role"),
         (asyncpg.InterfaceError(""), 3, "the database cannot be used: InterfaceError"),
+        (Unavailable("The database is away."), 3, "the database cannot be used: The database is away."),
         (TimeoutError(), 3, "the database cannot be used: TimeoutError"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
@@ -44,6 +45,13 @@ def test_ctrl_c_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left, one_line():
         raise KeyboardInterrupt
     assert left.value.code == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_sigterm_before_there_is_anything_to_drain_is_a_good_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left, one_line():
+        raise Terminated
+    assert left.value.code == 0
     assert capsys.readouterr().err == ""
 
 

@@ -96,8 +96,15 @@ def run_with_database(
 
     `join`: if another deskbell keeps one running over the same folder, use that.
     """
+    told_to_go = False
+
+    def terminate(_signal: int, _frame: object) -> NoReturn:
+        nonlocal told_to_go
+        told_to_go = True
+        raise Terminated
+
     # Before the event loop has handlers of its own: leave in good order on SIGTERM as on Ctrl-C.
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
         if config.database.url is not None:
             return run(work(config.database.url, None))
@@ -106,15 +113,14 @@ def run_with_database(
         log = get_logger("deskbell.postgres")
         embedded = EmbeddedPostgres(config.database.data_dir, log=log.info)
         try:
-            return run(work(embedded.start(), embedded))
+            url = embedded.start()
+            if told_to_go:  # while it forked, where Python ignores what a signal handler raises
+                raise Terminated
+            return run(work(url, embedded))
         finally:
             embedded.stop()
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    raise Terminated
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

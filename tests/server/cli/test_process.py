@@ -44,3 +44,29 @@ def test_told_to_go_while_starting(database: str, number: signal.Signals, code: 
     assert process.returncode == code, errors
     assert errors == ""
     assert running_dsn(folder) is None
+
+
+FORKING = """
+import os, signal
+sent = []
+
+def while_forking():
+    if not sent:
+        sent.append(True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+os.register_at_fork(after_in_parent=while_forking)
+"""
+
+
+def test_told_to_go_while_forking_is_not_forgotten(tmp_path: Path) -> None:
+    """Python ignores exceptions in what it calls around a fork, and with them what a signal handler raised there."""
+    folder = tmp_path / "data"
+    environ = {"PATH": "/usr/bin:/bin", "DESKBELL_DATA_DIR": str(folder), "DESKBELL_LOG_LEVEL": "warning"}
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKING + STARTING], env=environ, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert "Exception ignored" in ended.stderr  # it did arrive there
+    assert ended.stdout == ""
+    assert ended.returncode == 0
+    assert running_dsn(folder) is None

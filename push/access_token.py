@@ -80,7 +80,6 @@ class AccessToken:
         now, current = self._clock(), self._token
         if current is not None and now < current.expires_at - CLOCK_SLACK:
             if now >= self._refresh_at:
-                self._refresh_at = now + RETRY_WHILE_VALID
                 self._fly()
             return current.value
         if self._closed:
@@ -128,6 +127,7 @@ class AccessToken:
         # resolution needs nor hold up the end of the process.
         threading.Thread(target=fetch, name="push-access-token", daemon=True).start()
         self._flight, self._flight_started = flight, loop.time()
+        self._refresh_at = self._clock() + RETRY_WHILE_VALID  # from the attempt, not from whoever found it under way
         return flight
 
     def _landed(self, flight: asyncio.Future[_Token]) -> None:

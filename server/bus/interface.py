@@ -46,11 +46,13 @@ def presence_channel(app_id: UUID) -> Channel:
 
 
 class Committed(msgspec.Struct, frozen=True, tag="committed"):
-    """Events of one user's log that are committed, in order."""
+    """Events of one user's log that are committed, in order. `history`: of the database they are committed in; their
+    numbers mean nothing to a cursor of another."""
 
     app_id: UUID
     user_id: UUID
     events: tuple[Event, ...]
+    history: str
 
 
 class Touched(msgspec.Struct, frozen=True, tag="touched"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from server.bus.interface import Channel
 
-PREFIX = "deskbell:1:"
+PREFIX = "deskbell:2:"
 """The number changes when packets do: nodes of both versions then leave each other alone, and the sweep serves."""
 
 ORIGIN_BYTES = 8
@@ -46,6 +46,7 @@ class _Committed(msgspec.Struct, frozen=True, tag="committed"):
     app_id: UUID
     user_id: UUID
     events: tuple[_Event, ...]
+    history: str
 
 
 _kinds: Any = Union[(_Committed, *(kind for kind in get_args(Hint) if kind is not Committed))]
@@ -122,6 +123,7 @@ def _slim(hint: Committed) -> _Committed:
             )
             for event in hint.events
         ),
+        hint.history,
     )
 
 
@@ -147,4 +149,5 @@ def _full(hint: Any) -> Hint:
             )
             for event in hint.events
         ),
+        hint.history,
     )

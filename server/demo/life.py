@@ -97,7 +97,7 @@ class Life:
         """Wait for an agent's words; False when patience ends."""
         deadline = self._node.clock.monotonic() + PATIENCE_S
         while self._node.clock.monotonic() < deadline:
-            events, _ = await self._services.messaging.page(place, None, 10)
+            (events, _), _ = await self._services.messaging.page(place, None, 10)
             if any(event.kind == Kind.MESSAGE and event.author.type is AuthorType.AGENT for event in events):
                 await self._node.clock.sleep(self._rng.uniform(*REPLY_S))
                 return True

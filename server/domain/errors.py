@@ -11,6 +11,7 @@
      ├── Conflict              somebody wrote meanwhile; carries their events
      ├── RateLimited           later; `retry_after` in seconds
      └── Unavailable           not now, and nothing was written as far as we know; try the same id again
+          └── AnotherHistory   …because the log lost commits that the asker builds on; it must begin anew (S4)
 
 `code` is the word of protocol.md, "Codes". No status code lives here: the doors map these to their own
 answers (`gateway/translate.py`, `admin_api/errors.py`).
@@ -93,3 +94,7 @@ class Unavailable(DomainError):
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class AnotherHistory(Unavailable):
+    pass

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """Base: whose log it is about."""
+    """Base: whose log it is about. `history`: the only one in which it may be written, if the asker counts in one:
+    what it has not sent, because it knows it stored, may be missing in another."""
 
     app_id: UUID
     user_id: UUID
+    history: str | None = None
 
 
 class Message(msgspec.Struct, frozen=True):

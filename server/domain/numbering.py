@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from server.domain.conversation import SETTING, Cause, Conversation, Status
-from server.domain.errors import BadRequest, Conflict, IdempotencyConflict, NotFound, OutOfOrder
+from server.domain.errors import AnotherHistory, BadRequest, Conflict, IdempotencyConflict, NotFound, OutOfOrder
 from server.domain.events import SYSTEM, Author, AuthorType, Event, Kind
 from server.domain.intents import (
     AddNote,
@@ -74,6 +74,7 @@ class Ledger:
         "conversations",
         "events",
         "foreign",
+        "history",
         "last_counts",
         "now",
         "opened",
@@ -90,10 +91,11 @@ class Ledger:
         "usn",
     )
 
-    def __init__(self, app_id: UUID, user_id: UUID, usn: int, now: datetime) -> None:
+    def __init__(self, app_id: UUID, user_id: UUID, usn: int, now: datetime, history: str) -> None:
         self.app_id = app_id
         self.user_id = user_id
         self.usn = usn
+        self.history = history
         self.now = now
         # Known
         self.conversations: dict[UUID, Conversation] = {}
@@ -116,6 +118,17 @@ class Ledger:
         """The verdicts so far. (Known, and kept up to date.)"""
         self.relisted: set[UUID] = set()
         """Conversations whose tags or transaction ids changed."""
+
+    # -- answers -------------------------------------------------------------------------------------------
+
+    def numbered(self, event: Event) -> Numbered:
+        return Numbered(event.conversation_id, event.seq, event.usn, event.at, event=event)
+
+    def unchanged(self, conversation: Conversation) -> Numbered:
+        return Numbered(conversation.conversation_id, conversation.seq, applied=False)
+
+    def repeated(self, found: Stored) -> Numbered:
+        return Numbered(found.conversation_id, found.seq, found.usn, found.at, duplicate=True, applied=False)
 
     # -- small steps ---------------------------------------------------------------------------------------
 
@@ -170,7 +183,7 @@ class Ledger:
             raise IdempotencyConflict(
                 "This id was used for another message; make a new id for a new message.", field="id"
             )
-        return Numbered(found.conversation_id, found.seq, found.usn, found.at, duplicate=True, applied=False)
+        return self.repeated(found)
 
     def count_newer(self, conversation_id: UUID, reader: str, seq: int) -> int:
         """Messages for `reader` newer than `seq`: those stored before, and those of this very batch."""
@@ -192,6 +205,8 @@ class Ledger:
 
 def apply(ledger: Ledger, intent: AnyIntent) -> Numbered:
     """Number what `intent` asks for and note it in `ledger`. Raises DomainError, then nothing has changed."""
+    if intent.history is not None and intent.history != ledger.history:
+        raise AnotherHistory("The log has another history now; say hello again.")
     match intent:
         case Post():
             return _post(ledger, intent)
@@ -208,7 +223,7 @@ def apply(ledger: Ledger, intent: AnyIntent) -> Numbered:
             event = ledger.append(
                 conversation, Kind.NOTE, message.author, message.body.json, message=message, visible=False
             )
-            return _result(event)
+            return ledger.numbered(event)
         case SetStatus():
             return _set_status(ledger, intent)
         case Assign():
@@ -216,7 +231,7 @@ def apply(ledger: Ledger, intent: AnyIntent) -> Numbered:
         case SetTags():
             conversation = ledger.conversation(intent.conversation_id)
             if conversation.tags == intent.tags:
-                return Numbered(conversation.conversation_id, conversation.seq, applied=False)
+                return ledger.unchanged(conversation)
             conversation.tags = intent.tags
             conversation.rev += 1
             # Not an event, but a change of the summary: the sweep over inboxes finds it by this time.
@@ -228,11 +243,11 @@ def apply(ledger: Ledger, intent: AnyIntent) -> Numbered:
             conversation = ledger.conversation(intent.conversation_id)
             verdict = (intent.score, intent.comment)
             if ledger.rated.get(intent.conversation_id) == verdict:
-                return Numbered(conversation.conversation_id, conversation.seq, applied=False)
+                return ledger.unchanged(conversation)
             ledger.rated[intent.conversation_id] = verdict
             ledger.ratings[intent.conversation_id] = intent
             body = _json({"score": intent.score} | ({"comment": intent.comment} if intent.comment else {}))
-            return _result(ledger.append(conversation, Kind.RATING_GIVEN, intent.author, body))
+            return ledger.numbered(ledger.append(conversation, Kind.RATING_GIVEN, intent.author, body))
         case PutTransaction():
             return _put_transaction(ledger, intent.transaction)
         case _:
@@ -281,7 +296,7 @@ def _append_message(ledger: Ledger, conversation: Conversation, message: Message
     previous = conversation.move(Cause.USER_MESSAGE if by_user else Cause.AGENT_MESSAGE)
     if previous is not None:
         _status_event(ledger, conversation, SYSTEM, previous)
-    return _result(event)
+    return ledger.numbered(event)
 
 
 def _open(ledger: Ledger, intent: Open) -> Numbered:
@@ -318,13 +333,13 @@ def _open(ledger: Ledger, intent: Open) -> Numbered:
         body["topic"] = intent.topic
     event = ledger.append(conversation, Kind.OPENED, intent.author, _json(body))
     ledger.stored[opening_key(event.conversation_id)] = Stored(event.conversation_id, 1, event.usn, event.at, None)
-    return _append_message(ledger, conversation, message) if message else _result(event)
+    return _append_message(ledger, conversation, message) if message else ledger.numbered(event)
 
 
 def _opening(ledger: Ledger, conversation: Conversation) -> Numbered:
     """The numbers of `conversation.opened`, which is always the first event."""
     opening = ledger.stored[opening_key(conversation.conversation_id)]
-    return Numbered(opening.conversation_id, opening.seq, opening.usn, opening.at, duplicate=True, applied=False)
+    return ledger.repeated(opening)
 
 
 def opening_key(conversation_id: UUID) -> ClientKey:
@@ -337,14 +352,14 @@ def _mark_read(ledger: Ledger, intent: MarkRead) -> Numbered:
     seq = min(intent.seq, conversation.seq)
     current = conversation.user_read_seq if intent.reader == "user" else conversation.agent_read_seq
     if seq <= current:
-        return Numbered(conversation.conversation_id, conversation.seq, applied=False)
+        return ledger.unchanged(conversation)
     unread = ledger.count_newer(conversation.conversation_id, intent.reader, seq)
     if intent.reader == "user":
         conversation.user_read_seq, conversation.user_unread = seq, unread
     else:
         conversation.agent_read_seq, conversation.agent_unread = seq, unread
     body = _json({"reader": intent.reader, "seq": seq})
-    return _result(ledger.append(conversation, Kind.RECEIPT, intent.author, body))
+    return ledger.numbered(ledger.append(conversation, Kind.RECEIPT, intent.author, body))
 
 
 def _set_status(ledger: Ledger, intent: SetStatus) -> Numbered:
@@ -356,9 +371,9 @@ def _set_status(ledger: Ledger, intent: SetStatus) -> Numbered:
         raise BadRequest("`snoozed_until` goes only with the status snoozed.", field="snoozed_until")
     previous = conversation.move(SETTING[intent.status])
     if previous is None and conversation.snoozed_until == intent.snoozed_until:
-        return Numbered(conversation.conversation_id, conversation.seq, applied=False)
+        return ledger.unchanged(conversation)
     conversation.snoozed_until = intent.snoozed_until
-    return _result(_status_event(ledger, conversation, intent.author, previous or conversation.status))
+    return ledger.numbered(_status_event(ledger, conversation, intent.author, previous or conversation.status))
 
 
 def _status_event(ledger: Ledger, conversation: Conversation, author: Author, previous: Status) -> Event:
@@ -372,10 +387,10 @@ def _assign(ledger: Ledger, intent: Assign) -> Numbered:
     conversation = ledger.conversation(intent.conversation_id)
     assignee = UUID(intent.assignee.id) if intent.assignee else None
     if conversation.assignee == assignee:
-        return Numbered(conversation.conversation_id, conversation.seq, applied=False)
+        return ledger.unchanged(conversation)
     conversation.assignee = assignee
     who = {"id": intent.assignee.id, "name": intent.assignee.name} if intent.assignee else None
-    return _result(ledger.append(conversation, Kind.ASSIGNED, intent.author, _json({"assignee": who})))
+    return ledger.numbered(ledger.append(conversation, Kind.ASSIGNED, intent.author, _json({"assignee": who})))
 
 
 def _put_transaction(ledger: Ledger, transaction: Transaction) -> Numbered:
@@ -396,10 +411,6 @@ def _put_transaction(ledger: Ledger, transaction: Transaction) -> Numbered:
 
 def _author_name(author: Author) -> str:
     return ":".join(author.key)
-
-
-def _result(event: Event) -> Numbered:
-    return Numbered(event.conversation_id, event.seq, event.usn, event.at, event=event)
 
 
 def _json(value: Any) -> bytes:

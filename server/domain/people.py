@@ -19,7 +19,7 @@ MAX_PROPERTIES = 200
 
 
 class EndUser(msgspec.Struct, kw_only=True, frozen=True):
-    """A customer of one app. `external_id` is the app's own id of the user; `epoch` names the history of the log."""
+    """A customer of one app. `external_id` is the app's own id of the user."""
 
     app_id: UUID
     user_id: UUID
@@ -40,6 +40,10 @@ class EndUser(msgspec.Struct, kw_only=True, frozen=True):
     def accepts(self, issued_at: datetime) -> bool:
         """Whether a token issued then still counts. Tokens say when in whole seconds, so that is how it is compared."""
         return self.tokens_from is None or issued_at >= self.tokens_from.replace(microsecond=0)
+
+    def epoch_in(self, history: str) -> str:
+        """The history of this user's log (protocol.md, "Numbers"): the database's, and the user's own beginning."""
+        return f"{history}-{self.incarnation}"
 
     @property
     def author(self) -> Author:

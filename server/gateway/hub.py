@@ -122,7 +122,7 @@ class Hub:
             for event in hint.events:
                 frame = encoded(event)
                 for user in tuple(users):
-                    user.offer(frame)
+                    user.offer(frame, hint.history)
 
     def _typing(self, channel: Channel, hint: Typing) -> None:
         if channel.startswith("c:"):

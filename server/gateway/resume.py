@@ -23,25 +23,25 @@ RETRY_S = 0.5
 
 
 class Beginning(msgspec.Struct, frozen=True):
-    """Where a connection starts: behind `cursor`, after `snapshot` if there is one."""
+    """Where a connection starts: behind `cursor`, after `snapshot` if there is one. `history`: of the database."""
 
-    epoch: str
+    history: str
     head: int
     cursor: ReadCursor
     snapshot: frames.Snapshot | None
 
 
-async def begin(house: House, user: EndUser, hello: frames.Hello) -> Beginning:
+async def begin(house: House, user: EndUser, history: str, hello: frames.Hello) -> Beginning:
     """Believe the device's cursor if it belongs to this history, is not ahead of it, and not from before what was
-    trimmed; else give it a snapshot."""
+    trimmed; else give it a snapshot. `history`: in which `user` was read."""
     limits = house.config.limits
-    epoch = await house.reading.epoch_of(user)
     usn = hello.usn
-    if usn is not UNSET and hello.epoch in (UNSET, epoch) and user.trimmed_usn <= usn <= user.usn:
-        return Beginning(epoch, user.usn, ReadCursor(usn, limits.window_events, limits.window_bytes), None)
+    known = hello.epoch in (UNSET, user.epoch_in(history))
+    if usn is not UNSET and known and user.trimmed_usn <= usn <= user.usn:
+        return Beginning(history, user.usn, ReadCursor(usn, limits.window_events, limits.window_bytes), None)
     state = await house.reading.snapshot(user.app_id, user.user_id)
     cursor = ReadCursor(state.user.usn, limits.window_events, limits.window_bytes)
-    return Beginning(await house.reading.epoch_of(state.user), state.user.usn, cursor, snapshot_frame(state))
+    return Beginning(state.history, state.user.usn, cursor, snapshot_frame(state))
 
 
 class Pump:
@@ -97,10 +97,12 @@ class Pump:
             return False
         self._again = self._waiting = False
         try:
-            events = await house.reading.after(*key, cursor.offered, PAGE)
+            events, history = await house.reading.after(*key, cursor.offered, PAGE)
         except Unavailable:
             await house.clock.sleep(RETRY_S)
             return True
+        if history is not None and not connection.counts_in(history):
+            return False
         for event in events:
             if connection.offer_from_log(encoded(event)) is Judgement.FULL:
                 self._waiting = True

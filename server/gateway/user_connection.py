@@ -16,7 +16,7 @@ from sdk_protocol.cursor import Judgement
 from sdk_protocol.records import Limits, WebPushSubscription
 from sdk_protocol.server_session import ServerSession
 from sdk_protocol.states import ServerState
-from server.domain.errors import DomainError, Unauthorized, Unavailable
+from server.domain.errors import AnotherHistory, DomainError, Unauthorized, Unavailable
 from server.domain.identity import Expired
 from server.domain.ids import user_id_of
 from server.domain.intents import Message
@@ -55,7 +55,7 @@ CAPABILITIES: list[str] = []
 class UserConnection(Connection[ServerSession]):
     """One device. `user` is None until its token has been verified."""
 
-    __slots__ = ("_pump", "_replaced_by", "auth_gen", "device_id", "epoch", "hold", "key", "session_id", "user")
+    __slots__ = ("_pump", "_replaced_by", "auth_gen", "device_id", "history", "hold", "key", "session_id", "user")
     door = "chat"
 
     def __init__(self, house: House, transport: Transport, codec: Codec, session_id: str) -> None:
@@ -66,7 +66,7 @@ class UserConnection(Connection[ServerSession]):
         self.device_id: UUID | None = None
         self.hold: Hold | None = None
         self.auth_gen = 0
-        self.epoch = ""
+        self.history: str | None = None
         self._replaced_by: tuple[int, int] = (0, 0)
         self._pump = Pump(self)
 
@@ -132,19 +132,19 @@ class UserConnection(Connection[ServerSession]):
         # Listen before the head is read: whatever is committed from here on is heard, or found in the log.
         self.key, self.device_id = key, device.id
         house.hub.add_user(key, self)
-        user, hold = await house.people.say_hello(claims, info, FOREGROUND_LEASE if hello.foreground else None)
-        beginning = await begin(house, user, hello)
+        user, hold, history = await house.people.say_hello(claims, info, FOREGROUND_LEASE if hello.foreground else None)
+        beginning = await begin(house, user, history, hello)
         if self._gone():
             return
         self.user, self.hold, self.auth_gen = user, hold, user.auth_gen
-        self.epoch = beginning.epoch
+        self.history = beginning.history
         if hello.usn is not UNSET and beginning.snapshot is None:
             house.acks.note(*key, device.id, hello.usn)
         limits = house.config.limits
         welcome = frames.Welcome(
             session=self.session_id,
             user=user_record(user),
-            epoch=beginning.epoch,
+            epoch=user.epoch_in(beginning.history),
             head=beginning.head,
             resume="snapshot" if beginning.snapshot else "continued",
             ping_interval=house.config.sockets.ping_interval_s,
@@ -186,6 +186,7 @@ class UserConnection(Connection[ServerSession]):
             topic=frame.topic or None,
             transaction_id=frame.transaction or None,
             first=first,
+            history=self.history,
         )
         self.send(ok_frame(frame.ref, numbered))
 
@@ -195,6 +196,7 @@ class UserConnection(Connection[ServerSession]):
             self._place(frame.conversation),
             Message(frame.id, self._author, message_body(frame.body, "user")),
             after=frame.after or None,
+            history=self.history,
         )
         self.send(ok_frame(frame.ref, numbered))
         self.house.metrics.ok_latency.observe(self.house.clock.monotonic() - started)
@@ -205,7 +207,8 @@ class UserConnection(Connection[ServerSession]):
             self._pump.acked()
 
     async def _read(self, frame: frames.Read) -> None:
-        await self.house.messaging.mark_read(self._place(frame.conversation), "user", self._author, frame.seq)
+        place = self._place(frame.conversation)
+        await self.house.messaging.mark_read(place, "user", self._author, frame.seq, self.history)
 
     async def _typing(self, frame: frames.Typing) -> None:
         place = self._place(frame.conversation)
@@ -220,13 +223,15 @@ class UserConnection(Connection[ServerSession]):
     async def _history(self, frame: frames.History) -> None:
         before = frame.before if frame.before is not UNSET else None
         limit = frame.limit if frame.limit is not UNSET else DEFAULT_HISTORY
-        events, more = await self.house.messaging.page(self._place(frame.conversation), before, limit)
+        (events, history), more = await self.house.messaging.page(self._place(frame.conversation), before, limit)
+        if history is not None and not self.counts_in(history):
+            return
         page = [event_frame(event) for event in events]
         self.send(frames.Page(ref=frame.ref, conversation=frame.conversation, events=page, more=more))
 
     async def _rate(self, frame: frames.Rate) -> None:
         numbered = await self.house.messaging.rate(
-            self._place(frame.conversation), self._author, frame.score, frame.comment or None
+            self._place(frame.conversation), self._author, frame.score, frame.comment or None, self.history
         )
         self.send(ok_frame(frame.ref, numbered))
 
@@ -234,7 +239,7 @@ class UserConnection(Connection[ServerSession]):
         # A press has no id of its own; made from what is pressed, a second press of the same button changes nothing.
         press_id = uuid5(frame.conversation, f"press:{frame.seq}:{frame.button}")
         numbered = await self.house.messaging.press(
-            self._place(frame.conversation), self._author, frame.seq, frame.button, press_id
+            self._place(frame.conversation), self._author, frame.seq, frame.button, press_id, self.history
         )
         self.send(ok_frame(frame.ref, numbered))
 
@@ -264,8 +269,14 @@ class UserConnection(Connection[ServerSession]):
 
     # -- from the hub --------------------------------------------------------------------------------------
 
-    def offer(self, event: EncodedEvent) -> None:
-        """A hint that carries an event: it goes out at once if it is the next one, else the log is read."""
+    def offer(self, event: EncodedEvent, history: str) -> None:
+        """A hint that carries an event: it goes out at once if it is the next one, else the log is read.
+
+        So it is when its numbers are of another history than the cursor: only the log says which of the two is over.
+        """
+        if self.history != history and self.history is not None:
+            self._pump.run()
+            return
         judgement = self.offer_from_log(event)
         if judgement is Judgement.GAP:
             self._pump.run()
@@ -306,14 +317,32 @@ class UserConnection(Connection[ServerSession]):
         cursor = self.session.cursor
         if cursor is None or self.user is None:
             return
-        if not self.epoch.startswith(history):
-            self.close(CloseCode.DRAIN, "the log has another history now")
-        elif standing is None or standing.incarnation != self.user.incarnation:
+        if not self.counts_in(history):
+            return
+        if standing is None or standing.incarnation != self.user.incarnation:
             self.close(CloseCode.REVOKED, "this user was erased")
         elif standing.auth_gen > self.auth_gen:
             self.revoked(standing.auth_gen)
         elif standing.usn > cursor.offered and cursor.room:
             self._pump.run()
+
+    def counts_in(self, history: str) -> bool:
+        """Whether the device's cursor is of the history in which something was just read.
+
+        If not, commits were lost since its `welcome`, and the same numbers may mean other events now. It is told
+        nothing of the new history, and nothing of what it sends is written in it, until it has said hello again and
+        got its snapshot (S4).
+        """
+        if self.history == history:
+            return True
+        self.close(CloseCode.DRAIN, "the log has another history now")
+        return False
+
+    def refuse(self, ref: int | msgspec.UnsetType, refusal: DomainError) -> None:
+        if isinstance(refusal, AnotherHistory):
+            self.close(CloseCode.DRAIN, "the log has another history now")
+        else:
+            super().refuse(ref, refusal)
 
     # -- small steps ---------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def announce(bus: Bus, written: Written) -> None:
     """Publish hints for a committed batch: to the users it concerns, to watchers of its conversations, to inboxes."""
+    if written.history is None:
+        return
     by_user: dict[tuple[UUID, UUID], list[Event]] = {}
     by_conversation: dict[UUID, list[Event]] = {}
     for event in written.events:
@@ -23,12 +25,13 @@ def announce(bus: Bus, written: Written) -> None:
         if event.usn is not None:
             by_user.setdefault((event.app_id, event.user_id), []).append(event)
     hints: list[tuple[Channel, Hint]] = [
-        (user_channel(*user), Committed(*user, tuple(events))) for user, events in by_user.items()
+        (user_channel(*user), Committed(*user, tuple(events), written.history)) for user, events in by_user.items()
     ]
     for conversation_id, events in by_conversation.items():
         first = events[0]
-        hints.append((conversation_channel(conversation_id), Committed(first.app_id, first.user_id, tuple(events))))
+        hint = Committed(first.app_id, first.user_id, tuple(events), written.history)
+        hints.append((conversation_channel(conversation_id), hint))
     for touched in written.touched:
-        hint = Touched(touched.app_id, touched.user_id, touched.conversation_id, touched.rev)
-        hints.append((app_channel(touched.app_id), hint))
+        change = Touched(touched.app_id, touched.user_id, touched.conversation_id, touched.rev)
+        hints.append((app_channel(touched.app_id), change))
     bus.publish(hints)

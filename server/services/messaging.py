@@ -32,7 +32,11 @@ NEWER_SHOWN = 50
 
 
 class Messaging:
-    """Messages, notes, read cursors, ratings, typing."""
+    """Messages, notes, read cursors, ratings, typing.
+
+    history: what a device asks for on the strength of its cursor is written in the cursor's history or not at all;
+    raises AnotherHistory then.
+    """
 
     def __init__(self, database: Database, writer: Writer, directory: Directory, bus: Bus, sends: Rates) -> None:
         self._database = database
@@ -49,6 +53,7 @@ class Messaging:
         topic: str | None = None,
         transaction_id: str | None = None,
         first: Message | None = None,
+        history: str | None = None,
     ) -> Numbered:
         """Open a conversation about a transaction, with its first message or without. Twice is the same as once."""
         self._limit(place, author)
@@ -58,6 +63,7 @@ class Messaging:
             Open(
                 app_id=place.app_id,
                 user_id=place.user_id,
+                history=history,
                 conversation_id=place.conversation_id,
                 author=author,
                 topic=topic,
@@ -67,7 +73,13 @@ class Messaging:
         )
 
     async def post(
-        self, place: Place, sent: Message, *, after: UUID | None = None, expected_seq: int | None = None
+        self,
+        place: Place,
+        sent: Message,
+        *,
+        after: UUID | None = None,
+        expected_seq: int | None = None,
+        history: str | None = None,
     ) -> Numbered:
         """Add a message. Raises Conflict with the newer events when someone wrote after `expected_seq`."""
         self._limit(place, sent.author)
@@ -76,6 +88,7 @@ class Messaging:
                 Post(
                     app_id=place.app_id,
                     user_id=place.user_id,
+                    history=history,
                     conversation_id=place.conversation_id,
                     message=sent,
                     after=after,
@@ -99,12 +112,15 @@ class Messaging:
             AddNote(app_id=place.app_id, user_id=place.user_id, conversation_id=place.conversation_id, message=sent)
         )
 
-    async def mark_read(self, place: Place, reader: Literal["user", "agent"], author: Author, seq: int) -> Numbered:
+    async def mark_read(
+        self, place: Place, reader: Literal["user", "agent"], author: Author, seq: int, history: str | None = None
+    ) -> Numbered:
         """Move a read cursor forward; the others get a receipt."""
         return await self._writer.append_one(
             MarkRead(
                 app_id=place.app_id,
                 user_id=place.user_id,
+                history=history,
                 conversation_id=place.conversation_id,
                 reader=reader,
                 author=author,
@@ -112,7 +128,9 @@ class Messaging:
             )
         )
 
-    async def rate(self, place: Place, author: Author, score: int, comment: str | None) -> Numbered:
+    async def rate(
+        self, place: Place, author: Author, score: int, comment: str | None, history: str | None = None
+    ) -> Numbered:
         """The customer's verdict, 1 to 5."""
         if not 1 <= score <= 5:
             raise BadRequest("A score is 1 to 5.", field="score")
@@ -123,6 +141,7 @@ class Messaging:
             Rate(
                 app_id=place.app_id,
                 user_id=place.user_id,
+                history=history,
                 conversation_id=place.conversation_id,
                 author=author,
                 score=score,
@@ -130,7 +149,9 @@ class Messaging:
             )
         )
 
-    async def press(self, place: Place, author: Author, seq: int, button: str, press_id: UUID) -> Numbered:
+    async def press(
+        self, place: Place, author: Author, seq: int, button: str, press_id: UUID, history: str | None = None
+    ) -> Numbered:
         """The customer pressed a button of a card, or chose an option: that is a message with what it says.
 
         `press_id` makes a repeat harmless.
@@ -140,11 +161,11 @@ class Messaging:
         if label is None:
             raise NotFound("There is no such button.", field="button")
         body = message.from_struct(message.Text(text=label))
-        return await self.post(place, Message(press_id, author, body))
+        return await self.post(place, Message(press_id, author, body), history=history)
 
-    async def page(self, place: Place, before: int | None, limit: int) -> tuple[list[Event], bool]:
+    async def page(self, place: Place, before: int | None, limit: int) -> tuple[log.Page, bool]:
         """What the user may see of a conversation before `before`, in order, and whether there is more."""
-        events = await log.page_before(
+        events, history = await log.page_before(
             self._database,
             place.app_id,
             place.user_id,
@@ -154,7 +175,7 @@ class Messaging:
         )
         if not events and await log.find(self._database, place.app_id, place.user_id, place.conversation_id, 1) is None:
             raise NotFound("There is no such conversation.", field="conversation")
-        return events[-limit:], len(events) > limit
+        return log.Page(events[-limit:], history), len(events) > limit
 
     async def event(self, place: Place, seq: int) -> Event:
         """One event of a conversation: what an earlier request with the same id had written."""

@@ -56,8 +56,9 @@ class People:
 
     async def say_hello(
         self, claims: Claims, device: DeviceInfo, foreground: timedelta | None
-    ) -> tuple[EndUser, people.Hold]:
-        """A device has proved whose it is: make the user if it is new, and the device the user's.
+    ) -> tuple[EndUser, people.Hold, str]:
+        """A device has proved whose it is: make the user if it is new, and the device the user's. Also returns the
+        history of the database in which this is true.
 
         Older sockets of the same device hear of it; of somebody else who had the device before, the push tokens go.
         """
@@ -79,10 +80,11 @@ class People:
             user = await people.find(tx, app_id, user_id)
             assert user is not None
             check_token(user, claims)
+            history = await log.history(tx)
         owners = {user_id} | ({last_owner} if last_owner else set())
         replaced = Replaced(app_id, device.device_id, hold.epoch, hold.generation)
         self._bus.publish([(user_channel(app_id, owner), replaced) for owner in owners])
-        return user, hold
+        return user, hold, history
 
     async def put(self, app_id: UUID, external_id: str, facts: Facts) -> EndUser:
         """Take over what the app's server says; make the user if it is new."""
@@ -129,9 +131,11 @@ class People:
         """Everything we hold of a user that the user may see."""
         user = await self.find(app_id, external_id)
         events: list[Event] = []
-        while page := await log.after_usn(
-            self._database, app_id, user.user_id, (events[-1].usn or 0) if events else 0, EXPORT_PAGE
-        ):
+        while page := (
+            await log.after_usn(
+                self._database, app_id, user.user_id, (events[-1].usn or 0) if events else 0, EXPORT_PAGE
+            )
+        ).events:
             events += page
         known: list[tuple[datetime, Transaction]] = []
         while part := await transactions.list_newest(

@@ -12,7 +12,6 @@ from server.storage import conversations, log, people, transactions
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from server.domain.events import Event
     from server.domain.people import EndUser
     from server.domain.transaction import Transaction
     from server.storage.conversations import Listed
@@ -24,7 +23,10 @@ RECENT_TRANSACTIONS = 20
 
 
 class UserState(msgspec.Struct, frozen=True):
-    """Everything a phone that knows nothing needs, as of one moment: `user.usn` is the log's head at that moment."""
+    """Everything a phone that knows nothing needs, as of one moment: `user.usn` is the log's head at that moment, in
+    the database's `history`."""
+
+    history: str
 
     user: EndUser
     conversations: list[Listed]
@@ -39,16 +41,9 @@ class Reading:
 
     async def history(self) -> str:
         """Names the history of the database: it changes when commits may have been lost."""
-        return await log.epoch(self._database)
+        return await log.history(self._database)
 
-    async def epoch_of(self, user: EndUser) -> str:
-        """The history of this user's log (protocol.md, "Numbers"): the database's, and the user's own beginning.
-
-        Asked anew each time: a failover changes it under a node that stays up, and an old cursor must not be believed.
-        """
-        return f"{await self.history()}-{user.incarnation}"
-
-    async def after(self, app_id: UUID, user_id: UUID, usn: int, limit: int = PAGE) -> list[Event]:
+    async def after(self, app_id: UUID, user_id: UUID, usn: int, limit: int = PAGE) -> log.Page:
         """What the user may see after `usn`, in order, at most `limit`."""
         return await log.after_usn(self._database, app_id, user_id, usn, limit)
 
@@ -58,9 +53,10 @@ class Reading:
             user = await people.find(tx, app_id, user_id)
             if user is None:
                 raise NotFound("There is no such user.")
+            history = await log.history(tx)
             listed = await conversations.list_of_user(tx, app_id, user_id, MOST_CONVERSATIONS)
             recent = await transactions.list_newest(tx, app_id, user_id, RECENT_TRANSACTIONS)
-        return UserState(user, listed, [transaction for _, transaction in recent])
+        return UserState(history, user, listed, [transaction for _, transaction in recent])
 
     async def standings(self, users: list[tuple[UUID, UUID]]) -> list[people.Standing]:
         """Where the logs of many users stand: the sweep's one query (S5)."""

@@ -37,8 +37,12 @@ _NO_AUTHOR = ("", "", None)
 
 
 class Written(msgspec.Struct):
-    """What a batch did: an outcome for each intent in order, and what everybody else should hear of."""
+    """What a batch did: an outcome for each intent in order, and what everybody else should hear of.
 
+    history: of the database it was written in; None if none of its users exist.
+    """
+
+    history: str | None
     outcomes: list[Outcome]
     events: list[Event]
     touched: list[Conversation]
@@ -63,6 +67,7 @@ async def write_batch(session: Session, intents: Sequence[AnyIntent], now: datet
             outcomes.append(refusal)
     await _write(session, list(ledgers.values()), now, grace)
     return Written(
+        next((ledger.history for ledger in ledgers.values()), None),
         outcomes,
         [event for ledger in ledgers.values() for event in ledger.events],
         [conversation for ledger in ledgers.values() for conversation in ledger.touched.values()],
@@ -72,7 +77,10 @@ async def write_batch(session: Session, intents: Sequence[AnyIntent], now: datet
 async def _lock(session: Session, intents: Sequence[AnyIntent], now: datetime) -> dict[UserKey, Ledger]:
     users = list({(intent.app_id, intent.user_id) for intent in intents})
     rows = await session.rows("lock_users", *_columns(users, 2))
-    return {(row["app_id"], row["user_id"]): Ledger(row["app_id"], row["user_id"], row["usn"], now) for row in rows}
+    return {
+        (row["app_id"], row["user_id"]): Ledger(row["app_id"], row["user_id"], row["usn"], now, row["history"])
+        for row in rows
+    }
 
 
 async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[UserKey, Ledger]) -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from server.storage.rows import event_of
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from asyncpg import Record
+
     from server.domain.events import Event
-    from server.storage.database import Database
+    from server.storage.database import Database, Session
 
 
-async def after_usn(database: Database, app_id: UUID, user_id: UUID, usn: int, limit: int) -> list[Event]:
+class Page(NamedTuple):
+    """Events in order, and the history whose numbers they carry; None if there are no events to ask with."""
+
+    events: list[Event]
+    history: str | None
+
+
+async def after_usn(database: Database, app_id: UUID, user_id: UUID, usn: int, limit: int) -> Page:
     """What the user may see after `usn`, in order."""
-    return [event_of(row) for row in await database.rows("events_after_usn", app_id, user_id, usn, limit)]
+    return _page(await database.rows("events_after_usn", app_id, user_id, usn, limit))
 
 
 async def after_seq(
@@ -28,10 +37,11 @@ async def after_seq(
 
 async def page_before(
     database: Database, app_id: UUID, user_id: UUID, conversation_id: UUID, before: int, limit: int
-) -> list[Event]:
+) -> Page:
     """The newest `limit` events of a conversation before `seq` that the user may see, in order."""
     rows = await database.rows("events_before_seq", app_id, user_id, conversation_id, before, limit)
-    return [event_of(row) for row in reversed(rows)]
+    rows.reverse()
+    return _page(rows)
 
 
 async def find(database: Database, app_id: UUID, user_id: UUID, conversation_id: UUID, seq: int) -> Event | None:
@@ -39,6 +49,10 @@ async def find(database: Database, app_id: UUID, user_id: UUID, conversation_id:
     return event_of(row) if row else None
 
 
-async def epoch(database: Database) -> str:
+async def history(source: Database | Session) -> str:
     """Names the history of this database: it changes when commits may have been lost (protocol.md, "Numbers")."""
-    return str(await database.value("find_epoch"))
+    return str(await source.value("find_history"))
+
+
+def _page(rows: list[Record]) -> Page:
+    return Page([event_of(row) for row in rows], rows[0]["history"] if rows else None)

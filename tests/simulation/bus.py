@@ -19,10 +19,10 @@ class Bus:
         self._world = world
         self.dead = False
 
-    def committed(self, user_id: UUID, logged: list[Logged]) -> None:
+    def committed(self, user_id: UUID, logged: list[Logged], history: str) -> None:
         """Events of one user's log, in order."""
         for node in self._receivers(user_id):
-            self._world.at(self._delay(), node, node.hub.committed, user_id, logged)
+            self._world.at(self._delay(), node, node.hub.committed, user_id, logged, history)
 
     def replaced(self, user_id: UUID, device_id: UUID, generation: int) -> None:
         """A device has said hello: sockets that hold it by less go."""

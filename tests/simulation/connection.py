@@ -17,7 +17,7 @@ from sdk_protocol.cursor import Judgement
 from sdk_protocol.server_end import Closing, Reply, SendPing
 from sdk_protocol.server_session import ServerSession
 from sdk_protocol.states import ServerState
-from server.domain.errors import DomainError, NotFound, Unavailable
+from server.domain.errors import AnotherHistory, DomainError, NotFound, Unavailable
 from server.domain.identity import Expired
 from server.domain.intents import AnyIntent, MarkRead, Message, Open, Post, Rate
 from server.gateway.connection import ANSWER_WITHIN_S, MOST_REQUESTS
@@ -66,7 +66,7 @@ class Connection:
         self.welcomed_at: float | None = None
         self.generation = 0
         self.auth_gen = 0
-        self.epoch = ""
+        self.history: str | None = None
         self.requests: list[Request] = []
         self.sent: deque[tuple[int, int]] = deque()
         self.sent_bytes = 0
@@ -153,6 +153,10 @@ class Connection:
                 self.not_now()
 
     def refuse(self, ref: int | UnsetType, refusal: DomainError) -> None:
+        if isinstance(refusal, AnotherHistory):
+            self.world.count("writes into another history refused")
+            self.close(CloseCode.DRAIN, "the log has another history now")
+            return
         if ref is UNSET and isinstance(refusal, Unavailable):
             return
         self.send(error_frame(ref, refusal))
@@ -171,6 +175,7 @@ class Connection:
                     Post(
                         app_id=APP,
                         user_id=self._user_id,
+                        history=self.history,
                         conversation_id=frame.conversation,
                         message=message,
                         after=frame.after or None,
@@ -186,6 +191,7 @@ class Connection:
                     Open(
                         app_id=APP,
                         user_id=self._user_id,
+                        history=self.history,
                         conversation_id=frame.conversation,
                         author=self._author,
                         topic=frame.topic or None,
@@ -202,6 +208,7 @@ class Connection:
                     MarkRead(
                         app_id=APP,
                         user_id=self._user_id,
+                        history=self.history,
                         conversation_id=frame.conversation,
                         reader="user",
                         author=self._author,
@@ -214,6 +221,7 @@ class Connection:
                     Rate(
                         app_id=APP,
                         user_id=self._user_id,
+                        history=self.history,
                         conversation_id=frame.conversation,
                         author=self._author,
                         score=frame.score,
@@ -254,6 +262,8 @@ class Connection:
         if not seen:
             self.refuse(request.ref, NotFound("There is no such conversation.", field="conversation"))
             return
+        if not self.counts_in(self.node.history()):
+            return
         page = [event_frame(event) for event in seen[-limit:]]
         self.send(frames.Page(ref=frame.ref, conversation=frame.conversation, events=page, more=len(seen) > limit))
 
@@ -275,9 +285,9 @@ class Connection:
         """The socket ended while something was awaited."""
         return self.closed or self.session.state is not ServerState.AUTHENTICATING
 
-    def welcomed(self, generation: int, auth_gen: int, epoch: str, offered: int) -> None:
-        """The token is good; `offered`: the last event the device has, in the history `epoch`."""
-        self.generation, self.auth_gen, self.epoch, self.last_offered = generation, auth_gen, epoch, offered
+    def welcomed(self, generation: int, auth_gen: int, history: str, offered: int) -> None:
+        """The token is good; `offered`: the last event the device has, in `history`."""
+        self.generation, self.auth_gen, self.history, self.last_offered = generation, auth_gen, history, offered
         self.welcomed_at = self.world.now
 
     def begin(self) -> None:
@@ -293,8 +303,12 @@ class Connection:
 
     # -- from the hub --------------------------------------------------------------------------------------
 
-    def offer(self, logged: Logged) -> None:
+    def offer(self, logged: Logged, history: str) -> None:
         """A hint that carries an event: it goes out at once if it is the next one, else the log is read."""
+        if self.history != history and self.history is not None:
+            self.world.count("hints of another history")
+            self._pump.run()
+            return
         judgement = self.offer_from_log(logged)
         self.world.count(f"hints {judgement.value}")
         if judgement is Judgement.GAP:
@@ -327,14 +341,21 @@ class Connection:
         cursor = self.session.cursor
         if cursor is None or self.welcomed_at is None:
             return
-        if not self.epoch.startswith(history):
-            self.world.count("sockets of a lost history closed")
-            self.close(CloseCode.DRAIN, "the log has another history now")
-        elif standing.auth_gen > self.auth_gen:
+        if not self.counts_in(history):
+            return
+        if standing.auth_gen > self.auth_gen:
             self.revoked(standing.auth_gen)
         elif standing.usn > cursor.offered and cursor.room:
             self.world.count("gaps found by the sweep")
             self._pump.run()
+
+    def counts_in(self, history: str) -> bool:
+        """Whether the device's cursor is of the history in which something was just read."""
+        if self.history == history:
+            return True
+        self.world.count("sockets of a lost history closed")
+        self.close(CloseCode.DRAIN, "the log has another history now")
+        return False
 
     # -- small steps ---------------------------------------------------------------------------------------
 

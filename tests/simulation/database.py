@@ -94,8 +94,8 @@ class Batch(Ledger):
 
     __slots__ = ("rows",)
 
-    def __init__(self, rows: Rows, now: datetime) -> None:
-        super().__init__(APP, rows.user_id, rows.usn, now)
+    def __init__(self, rows: Rows, now: datetime, history: str) -> None:
+        super().__init__(APP, rows.user_id, rows.usn, now, history)
         self.rows = rows
 
 
@@ -170,7 +170,7 @@ class Database:
             rows = self.users[intent.user_id]
             ledger = ledgers.get(intent.user_id)
             if ledger is None:
-                ledger = ledgers[intent.user_id] = Batch(rows, now)
+                ledger = ledgers[intent.user_id] = Batch(rows, now, self.epoch_name)
             conversation_id: UUID = intent.conversation_id  # type: ignore[union-attr]  # no PutTransaction comes here
             known = rows.conversations.get(conversation_id)
             if known is not None and conversation_id not in ledger.conversations:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Greeting:
     """One `hello` under way. Its steps end where `request` was answered for want of time, or the socket is closed."""
 
-    __slots__ = ("_connection", "_generation", "_hello", "_request", "_user")
+    __slots__ = ("_connection", "_generation", "_hello", "_history", "_request", "_user")
 
     def __init__(self, connection: Connection, request: Request, hello: frames.Hello) -> None:
         self._connection = connection
@@ -33,6 +33,7 @@ class Greeting:
         self._hello = hello
         self._generation = 0
         self._user: Standing | None = None
+        self._history = ""
         connection.node.later(connection.world.database_time(), self._verified)
 
     @property
@@ -66,6 +67,7 @@ class Greeting:
         world = self._connection.world
         self._generation = world.db.say_hello(self._user_id, self._hello.device.id)
         self._user = world.db.standing(self._user_id)
+        self._history = self._connection.node.history()
         self._connection.node.later(world.database_time(), self._claimed)
 
     def _claimed(self) -> None:
@@ -73,16 +75,14 @@ class Greeting:
             return
         world = self._connection.world
         world.bus.replaced(self._user_id, self._hello.device.id, self._generation)
-        self._connection.node.later(world.database_time(), self._believe)
+        self._believe()
 
     def _believe(self) -> None:
         """Believe the device's cursor if it belongs to this history, is not ahead of it, and not from before what was
         trimmed; else give it a snapshot."""
-        if not self._goes_on():
-            return
         node, user, hello = self._connection.node, self._user, self._hello
         assert user is not None
-        epoch, usn = node.epoch_of(), hello.usn
+        epoch, usn = self._history, hello.usn
         if usn is not UNSET and hello.epoch in (UNSET, epoch) and user.trimmed_usn <= usn <= user.usn:
             node.world.count("resumed")
             self._admitted(ReadCursor(usn, node.window_events, node.window_bytes), epoch, user.usn, None)
@@ -94,13 +94,9 @@ class Greeting:
             return
         node = self._connection.node
         node.world.count("snapshots")
-        snapshot = node.world.snapshot_of(node.world.db.users[self._user_id])
+        snapshot, history = node.world.snapshot_of(node.world.db.users[self._user_id]), node.history()
         cursor = ReadCursor(snapshot.usn, node.window_events, node.window_bytes)
-        node.later(node.world.database_time(), self._name_epoch, cursor, snapshot)
-
-    def _name_epoch(self, cursor: ReadCursor, snapshot: frames.Snapshot) -> None:
-        if self._goes_on():
-            self._admitted(cursor, self._connection.node.epoch_of(), snapshot.usn, snapshot)
+        node.later(node.world.database_time(), self._admitted, cursor, history, snapshot.usn, snapshot)
 
     def _admitted(self, cursor: ReadCursor, epoch: str, head: int, snapshot: frames.Snapshot | None) -> None:
         connection, hello, user = self._connection, self._hello, self._user

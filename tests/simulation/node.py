@@ -49,11 +49,11 @@ class Hub:
     def of(self, user_id: UUID) -> tuple[Connection, ...]:
         return tuple(self.users.get(user_id, ()))
 
-    def committed(self, user_id: UUID, logged: list[Logged]) -> None:
+    def committed(self, user_id: UUID, logged: list[Logged], history: str) -> None:
         """A hint: events of one user's log."""
         for each in logged:
             for connection in self.of(user_id):
-                connection.offer(each)
+                connection.offer(each, history)
 
     def replaced(self, user_id: UUID, device_id: UUID, generation: int) -> None:
         for connection in self.of(user_id):
@@ -107,12 +107,9 @@ class Node(Actor):
     def wall_time(self) -> datetime:
         return self.world.date(self.wall)
 
-    def epoch_of(self) -> str:
-        """The history of a user's log, asked anew each time (`services.reading`). Nobody is erased here."""
-        return self.history()
-
     def history(self) -> str:
-        """Names the history of the database: it changes when commits may have been lost."""
+        """Names the history of the database, and of each log in it, since nobody is erased here: it changes when
+        commits may have been lost."""
         return self.world.db.epoch_name
 
     # -- sockets -------------------------------------------------------------------------------------------

@@ -66,17 +66,21 @@ class Pump:
         # The answer is of the moment of asking or of a later one; either is possible, and hints come in between.
         if world.dice.random() < 0.5:
             found = world.db.after(connection.user_id, cursor.offered, connection.node.page)
-            connection.node.later(world.database_time(), self._offer, found)
+            connection.node.later(world.database_time(), self._offer, found, connection.node.history())
         else:
             connection.node.later(world.database_time(), self._read_late, cursor.offered)
 
     def _read_late(self, offered: int) -> None:
         connection = self._connection
         assert connection.user_id is not None
-        self._offer(connection.world.db.after(connection.user_id, offered, connection.node.page))
+        found = connection.world.db.after(connection.user_id, offered, connection.node.page)
+        self._offer(found, connection.node.history())
 
-    def _offer(self, found: Sequence[Logged]) -> None:
+    def _offer(self, found: Sequence[Logged], history: str) -> None:
         connection = self._connection
+        if found and not connection.counts_in(history):
+            self._running = False
+            return
         offered = connection.last_offered
         for logged in found:
             judgement = connection.offer_from_log(logged)

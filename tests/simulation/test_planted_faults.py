@@ -15,7 +15,7 @@ BY_RULE: dict[str, set[str]] = {
     "a phone applies gaps": {"C1 no gap"},
     "the outbox forgets on ok": {"nothing is lost"},
     "resume is off by one": {"S1 order"},
-    "the epoch is ignored": {"C1 same log", "C1 hello"},
+    "the epoch is ignored": {"C1 same log", "C1 hello", "everything arrives"},
     "no sweep": {"everything arrives"},
     "revoked by hint only": {"S5 revocation"},
     "a lost history is kept": {"C1 same log", "everything arrives"},

@@ -142,7 +142,7 @@ class World:
             Listed(conversation=each, external_id="u", user_name=None, assignee=None)
             for each in rows.conversations.values()
         ]
-        return snapshot_frame(UserState(user, listed, []))
+        return snapshot_frame(UserState(self.db.epoch_name, user, listed, []))
 
     # -- the run -------------------------------------------------------------------------------------------
 

@@ -160,7 +160,7 @@ class Transaction:
 
     def _committed(self, visible: dict[UUID, list[Logged]]) -> None:
         for user_id, logged in visible.items():
-            self._node.world.bus.committed(user_id, logged)
+            self._node.world.bus.committed(user_id, logged, self._ledgers[0].history)
         self._node.writer.written(self._lane, self._taken, self._outcomes)
 
     def _lost(self) -> None:

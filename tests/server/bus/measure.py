@@ -35,7 +35,7 @@ PACED, PACED_EVERY_S = 1_000, 0.002
 def hint(events: int) -> tuple[Channel, Hint]:
     app_id, user_id = uuid4(), uuid4()
     return user_channel(app_id, user_id), Committed(
-        app_id, user_id, tuple(event(seq, BODY) for seq in range(1, events + 1))
+        app_id, user_id, tuple(event(seq, BODY) for seq in range(1, events + 1)), "h"
     )
 
 

@@ -115,7 +115,7 @@ def note(seq: int = 2) -> Event:
 
 
 HINTS: tuple[Hint, ...] = (
-    Committed(UUID(int=1), UUID(int=2), (event(1), note(2), event(3, bytes(16_384)))),
+    Committed(UUID(int=1), UUID(int=2), (event(1), note(2), event(3, bytes(16_384))), "h-00000001"),
     Touched(UUID(int=1), UUID(int=2), UUID(int=3), 2**40),
     Typing(UUID(int=1), UUID(int=2), UUID(int=3), "agent", "robin", "Robin 🚕", True),
     Typing(UUID(int=1), UUID(int=2), UUID(int=3), "user", "ada", None, False),

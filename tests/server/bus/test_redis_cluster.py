@@ -26,7 +26,7 @@ def shard_number(channel: Channel) -> int:
 
 def heard_by(node: RedisForTests) -> set[str]:
     """Names of subscribed channels of this suite, the probes left out."""
-    names = node.ask("PUBSUB", "SHARDCHANNELS", "deskbell:1:u:*").splitlines()
+    names = node.ask("PUBSUB", "SHARDCHANNELS", "deskbell:2:u:*").splitlines()
     return {name for name in names if name}
 
 

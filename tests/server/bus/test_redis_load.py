@@ -36,7 +36,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisForTests]:
 
 
 def subscribed(server: RedisForTests) -> int:
-    return len(server.ask("PUBSUB", "CHANNELS", "deskbell:1:u:*").splitlines())
+    return len(server.ask("PUBSUB", "CHANNELS", "deskbell:2:u:*").splitlines())
 
 
 async def test_ten_thousand_channels_and_again_after_a_restart(own_redis: RedisForTests) -> None:
@@ -88,7 +88,7 @@ async def test_a_slow_subscriber_is_cut_off_by_redis_and_comes_back(own_redis: R
         heard = 0
         while slow.bus.degraded is None:
             speaker.bus.publish(
-                [(channel, Committed(uuid4(), uuid4(), (event(body=bytes(16_000)),))) for _ in range(50)]
+                [(channel, Committed(uuid4(), uuid4(), (event(body=bytes(16_000)),), "h")) for _ in range(50)]
             )
             heard += 50
             await until(lambda heard=heard: len(quick.heard) == heard)  # type: ignore[misc]  # mypy cannot type a lambda's default
@@ -124,7 +124,7 @@ async def test_while_redis_is_away_nothing_grows(own_redis: RedisForTests) -> No
         assert max(map(len, held)) < 1_000
         own_redis.thaw()
         await member.settled()
-        assert own_redis.ask("PUBSUB", "CHANNELS", "deskbell:1:u:*") == ""
+        assert own_redis.ask("PUBSUB", "CHANNELS", "deskbell:2:u:*") == ""
 
 
 class Publisher:
@@ -238,7 +238,7 @@ async def test_rubbish_on_a_channel_is_counted(redis_server: RedisForTests) -> N
         await listener.settled()
         await speaker.settled()
         kind, _, key = channel.partition(":")
-        assert redis_server.ask("PUBLISH", f"deskbell:1:{kind}:{{{key}}}", "not one of ours") == "1"
+        assert redis_server.ask("PUBLISH", f"deskbell:2:{kind}:{{{key}}}", "not one of ours") == "1"
         speaker.bus.publish([(channel, touched(5))])
         await until(lambda: listener.revs == [5])
         assert listener.number("hints_dropped_total", why="unreadable") == 1

@@ -24,8 +24,8 @@ def test_the_sample_event_fills_every_field() -> None:
     # Else a field that is added to events could be forgotten here, and other nodes would not see it.
     sample = event()
     assert None not in msgspec.structs.astuple(sample) + msgspec.structs.astuple(sample.author)
-    assert unpack(pack(ORIGIN, [encode(Committed(sample.app_id, sample.user_id, (sample,)))]))[0] == [
-        Committed(sample.app_id, sample.user_id, (sample,))
+    assert unpack(pack(ORIGIN, [encode(Committed(sample.app_id, sample.user_id, (sample,), "h-00000001"))]))[0] == [
+        Committed(sample.app_id, sample.user_id, (sample,), "h-00000001")
     ]
 
 
@@ -51,9 +51,9 @@ def test_names_are_spread_by_user_and_stay_apart() -> None:
     one, two = UUID(int=1), UUID(int=2)
     names = {name_of(channel) for channel in (user_channel(one, two), conversation_channel(one), app_channel(one))}
     assert names == {
-        b"deskbell:1:u:{00000000-0000-0000-0000-000000000001:00000000-0000-0000-0000-000000000002}",
-        b"deskbell:1:c:{00000000-0000-0000-0000-000000000001}",
-        b"deskbell:1:a:{00000000-0000-0000-0000-000000000001}",
+        b"deskbell:2:u:{00000000-0000-0000-0000-000000000001:00000000-0000-0000-0000-000000000002}",
+        b"deskbell:2:c:{00000000-0000-0000-0000-000000000001}",
+        b"deskbell:2:a:{00000000-0000-0000-0000-000000000001}",
     }
     assert slot_of(name_of(app_channel(one))) == slot_of(name_of(conversation_channel(one)))
     slots = {slot_of(name_of(user_channel(one, UUID(int=number)))) for number in range(1000)}

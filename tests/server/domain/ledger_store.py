@@ -47,7 +47,7 @@ class Store:
 
     def load(self, intents: Sequence[AnyIntent], now: datetime) -> Ledger:
         """A ledger that knows what `intents` need, as it would after the user's row was locked."""
-        ledger = Ledger(self.app_id, self.user_id, self.usn, now)
+        ledger = Ledger(self.app_id, self.user_id, self.usn, now, "h")
         for intent in intents:
             if isinstance(intent, PutTransaction):
                 self._load_transactions(ledger, [intent.transaction.id])

@@ -10,7 +10,15 @@ import msgspec
 import pytest
 
 from server.domain.conversation import Status
-from server.domain.errors import BadRequest, Conflict, DomainError, IdempotencyConflict, NotFound, OutOfOrder
+from server.domain.errors import (
+    AnotherHistory,
+    BadRequest,
+    Conflict,
+    DomainError,
+    IdempotencyConflict,
+    NotFound,
+    OutOfOrder,
+)
 from server.domain.events import Author, AuthorType, Kind
 from server.domain.intents import (
     AddNote,
@@ -38,7 +46,7 @@ SYSTEM_BOT = Author(AuthorType.BOT, "bot")
 @pytest.fixture
 def ledger() -> Ledger:
     """A new user's: nothing is known."""
-    return Ledger(APP, USER, 0, AT)
+    return Ledger(APP, USER, 0, AT, "h")
 
 
 class Desk:
@@ -349,3 +357,16 @@ def test_the_preview_of_the_newest_message(desk: Desk) -> None:
         "author": {"type": "user", "id": CUSTOMER.id, "name": "Ada"},
         "at": "2030-01-01T00:00:00Z",
     }
+
+
+def test_nothing_is_written_into_another_history_than_the_asker_knows(ledger: Ledger) -> None:
+    desk = Desk(ledger)
+    desk.open(history="h")
+    desk.say(CUSTOMER, 1, history="h")
+    before = state_of(ledger)
+    with pytest.raises(AnotherHistory) as refusal:
+        desk.say(CUSTOMER, 2, history="h-before-the-failover")
+    assert (refusal.value.code, refusal.value.retry) == ("unavailable", True)
+    with pytest.raises(AnotherHistory):
+        desk.say(CUSTOMER, 1, history="h-before-the-failover")
+    assert state_of(ledger) == before

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from sdk_protocol import frames
+from sdk_protocol.bodies import Text
 from sdk_protocol.codec import MSGPACK
 from tests.server.gateway.phone import Phone, answer, hello_with, house_on
 
@@ -292,3 +293,29 @@ async def test_after_a_failover_that_lost_commits_devices_begin_anew(house: Hous
     again = await back.hello(usn=2, epoch=welcome.epoch)
     assert again.resume == "snapshot"
     assert (await back.one(frames.Snapshot)).conversations[0].id == conversation
+
+
+async def test_nothing_of_a_new_history_reaches_an_old_cursor_before_the_sweep(house: House) -> None:
+    """A failover that lost commits: until the sweep closes them, sockets welcomed before it are still there."""
+    asker, listener, reader = [await house.phone("ada") for _ in range(3)]
+    conversation = await asker.open()
+    for phone in (listener, reader):
+        await phone.until(lambda phone=phone: len(phone.events) == 2)  # type: ignore[misc]  # a lambda's default
+    await house.node.database.pool.execute("update installation set epoch = 'another'")
+
+    asker.say(frames.Send(ref=7, conversation=conversation, id=uuid4(), body=Text(text="on top of what was lost")))
+    await asker.until(lambda: asker.code() is not None)
+    assert asker.code() == 4000
+    assert not [frame for frame in asker.transport.sent if getattr(frame, "ref", None) == 7]
+    stored = await house.node.database.pool.fetchval("select count(*) from event")
+    assert stored == 2, "it is sent again after the next hello, in its order"
+
+    reader.say(frames.History(ref=8, conversation=conversation))
+    await reader.until(lambda: reader.code() is not None)
+    assert reader.code() == 4000
+    assert not reader.all(frames.Page)
+
+    await answer(house, listener, conversation)
+    await listener.until(lambda: listener.code() is not None)
+    assert listener.code() == 4000
+    assert len(listener.events) == 2, "usn 3 of the new history is not the event after usn 2 of the old one"

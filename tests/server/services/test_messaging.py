@@ -57,7 +57,7 @@ async def test_the_same_message_from_ten_tasks_is_one(world: World, place: Place
     answers = await asyncio.gather(*(world.messaging.post(place, message) for _ in range(10)))
     assert len({(answer.seq, answer.usn, answer.at) for answer in answers}) == 1
     assert sum(not answer.duplicate for answer in answers) == 1
-    events, _ = await world.messaging.page(place, None, 50)
+    (events, _), _ = await world.messaging.page(place, None, 50)
     assert [event.kind for event in events] == [Kind.OPENED, Kind.MESSAGE]
 
 
@@ -163,7 +163,7 @@ async def test_the_last_rating_counts(world: World, place: Place) -> None:
     async with world.database.session() as session:
         kept = await session.connection.fetch("select score, comment from rating")
     assert [tuple(row) for row in kept] == [(5, None)]
-    events, _ = await world.messaging.page(place, None, 50)
+    (events, _), _ = await world.messaging.page(place, None, 50)
     assert [msgspec.json.decode(event.body) for event in events[1:]] == [{"score": 1, "comment": "late"}, {"score": 5}]
 
 
@@ -250,14 +250,14 @@ async def test_pages_go_back_to_the_beginning(world: World, place: Place) -> Non
     seqs: list[int] = []
     before, more = None, True
     while more:
-        events, more = await world.messaging.page(place, before, 2)
+        (events, _), more = await world.messaging.page(place, before, 2)
         assert len(events) <= 2
         seqs = [event.seq for event in events] + seqs
         before = seqs[0]
     assert seqs == [1, 2, 4, 6, 8, 10], "notes are not the user's to see"
-    assert await world.messaging.page(place, 1, 10) == ([], False)
-    assert await world.messaging.page(place, 0, 10) == ([], False), "nothing is before the beginning"
-    events, more = await world.messaging.page(place, 5, 200)
+    assert await world.messaging.page(place, 1, 10) == (([], None), False)
+    assert await world.messaging.page(place, 0, 10) == (([], None), False), "nothing is before the beginning"
+    (events, _), more = await world.messaging.page(place, 5, 200)
     assert ([event.seq for event in events], more) == ([1, 2, 4], False)
 
 

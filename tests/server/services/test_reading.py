@@ -21,31 +21,35 @@ async def test_the_log_is_read_on_from_a_cursor(world: World) -> None:
     place = await world.opened(ada, "hello")
     await world.messaging.note(place, world.message(world.agent_author, "a note"))
     await world.say(place, world.agent_author, "hello Ada")
-    events = await world.reading.after(ada.app_id, ada.user_id, 1)
+    events, history = await world.reading.after(ada.app_id, ada.user_id, 1)
+    assert history == await world.reading.history()
     assert [(event.usn, event.seq) for event in events] == [(2, 2), (3, 4)]
-    assert [event.usn for event in await world.reading.after(ada.app_id, ada.user_id, 0, 2)] == [1, 2]
-    assert await world.reading.after(ada.app_id, ada.user_id, 3) == []
+    assert [event.usn for event in (await world.reading.after(ada.app_id, ada.user_id, 0, 2)).events] == [1, 2]
+    assert await world.reading.after(ada.app_id, ada.user_id, 3) == ([], None)
 
 
 async def test_every_user_has_the_databases_history_and_a_beginning_of_their_own(world: World) -> None:
     app = await world.app()
     ada, ben = await world.user(app, "ada"), await world.user(app, "ben")
-    of_ada = await world.reading.epoch_of(ada)
-    assert of_ada == await world.reading.epoch_of(ada)
-    assert of_ada != await world.reading.epoch_of(ben)
-    assert of_ada.startswith((await world.reading.epoch_of(ben)).rpartition("-")[0])
+    history = await world.reading.history()
+    assert ada.epoch_in(history) == f"{history}-{ada.incarnation}"
+    assert ada.epoch_in(history) != ben.epoch_in(history)
 
 
 async def test_a_new_history_is_noticed_by_a_node_that_stays_up(world: World) -> None:
     """After a failover or a restore the node's connections are new but the node is not: an old cursor must not be
     believed for as long as nobody restarts it (protocol.md, "Numbers")."""
     ada = await world.user(await world.app())
-    before = await world.reading.epoch_of(ada)
+    place = await world.opened(ada, "hello")
+    before = await world.reading.history()
     async with world.database.session() as session:
         await session.connection.execute("update installation set epoch = 'restored'")
-    after = await world.reading.epoch_of(ada)
+    after = await world.reading.history()
     assert after != before
     assert after.startswith("restored-")
+    assert (await world.reading.after(ada.app_id, ada.user_id, 0)).history == after
+    assert (await world.messaging.page(place, None, 5))[0].history == after
+    assert (await world.reading.snapshot(ada.app_id, ada.user_id)).history == after
 
 
 async def test_a_snapshot_is_everything_a_phone_needs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

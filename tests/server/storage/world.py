@@ -113,7 +113,7 @@ async def world_on(url: str, *, lanes: int = 2) -> AsyncIterator[World]:
 
 
 async def log_of(world: World, user_id: UUID) -> list[int]:
-    return [event.usn or 0 for event in await log.after_usn(world.database, world.app_id, user_id, 0, 10_000)]
+    return [event.usn or 0 for event in (await log.after_usn(world.database, world.app_id, user_id, 0, 10_000)).events]
 
 
 async def seqs_of(world: World, user_id: UUID, conversation_id: UUID) -> list[int]:

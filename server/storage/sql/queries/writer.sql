@@ -3,8 +3,9 @@
 -- name: lock_users
 -- scope: user
 -- Lock the users of a batch, in ascending order, so that two batches cannot deadlock. Their rows are the locks
--- under which events are numbered; what is read after this statement is the newest there is.
-select u.app_id, u.user_id, u.usn
+-- under which events are numbered; what is read after this statement is the newest there is. `history`: find_history.
+select u.app_id, u.user_id, u.usn,
+    (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history
 from end_user u
 join unnest($1::uuid[], $2::uuid[]) as want (app_id, user_id)
     on u.app_id = want.app_id and u.user_id = want.user_id

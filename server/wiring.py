@@ -47,6 +47,7 @@ from server.telemetry import Metrics, get_logger
 from server.workers.housekeeping import Housekeeping
 from server.workers.push_outbox import PushOutbox
 from server.workers.retention import Retention
+from server.workers.statistics import Statistics
 
 if TYPE_CHECKING:
     import asyncio
@@ -169,6 +170,7 @@ class Node:
         if "workers" in self.roles:
             self.outbox.start(self.tasks)
             Housekeeping(self.services.agents, self.clock).start(self.tasks)
+            Statistics(self.database, self.clock).start(self.tasks)
             if self.config.retention.days is not None:
                 keep = timedelta(days=self.config.retention.days)
                 Retention(self.database, self.clock, get_logger("deskbell.retention"), keep).start(self.tasks)

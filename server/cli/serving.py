@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from server.cli import memory
 from server.cli.process import EXIT_ADDRESS, StartError
 from server.cli.roles import only_for
 from server.cli.secret_key import load_secret_key
@@ -87,6 +88,7 @@ async def serve_node(
         if prepare is not None:
             await prepare(node)
         app = only_for(node.app(version("deskbell"), demo_session), roles)
+        memory.settle()
         servers = [_Server(_server_config(app)) for _ in listening]
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(_NotOurFault())

@@ -44,7 +44,7 @@ class Author(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def key(self) -> tuple[str, str]:
         """What a client id is unique under, together with the user whose log it is (S2)."""
-        return (self.type.value, self.id)
+        return (self.type._value_, self.id)
 
 
 SYSTEM = Author(AuthorType.SYSTEM, "system")

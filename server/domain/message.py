@@ -129,7 +129,7 @@ def from_struct(body: Body) -> MessageBody:
     if isinstance(body, Text) and not body.text.strip():
         raise BadRequest("The text is empty.", field="body.text")
     encoded = _encoder.encode(body)
-    if _NUL.search(encoded):
+    if b"\\u0000" in encoded and _NUL.search(encoded):
         raise BadRequest("Text must not contain the character U+0000.", field="body")
     return MessageBody(
         kind=str(body.__struct_config__.tag),

@@ -161,7 +161,7 @@ class Ledger:
             conversation.conversation_id,
             conversation.seq,
             self.usn if visible else None,
-            kind.value,
+            kind._value_,
             author,
             message.id if message else None,
             body,

@@ -1,7 +1,9 @@
 """What the sockets of users and agents have in common: a session (sans I/O) between a transport and the services.
 
-Frames that ask for something are handled as supervised tasks, started in the order in which they arrived; the writer
-keeps that order for one user. More than `MOST_REQUESTS` under way and the transport is paused: the peer waits.
+A frame that asks for something is a *request* until it is answered. What is sent all day long (messages, read cursors)
+goes to the writer at once, and the writer answers: no task and no timer a message. Everything else is a supervised
+task. Both begin in the order in which they arrived; the writer keeps that order for one user. More than `MOST_REQUESTS`
+under way and the transport is paused: the peer waits.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from sdk_protocol.closing import CloseCode
 from sdk_protocol.server_end import Closing, Reply, SendPing, ServerEnd
 from server.domain.errors import DomainError, Unavailable
-from server.gateway.translate import error_frame
+from server.gateway.translate import error_frame, ok_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -24,12 +26,24 @@ if TYPE_CHECKING:
     from sdk_protocol.frames import Frame
     from server.gateway.house import House
     from server.gateway.transport import Transport
+    from server.storage.batch import Outcome
 
 MOST_REQUESTS = 64
-ANSWER_WITHIN_S = 9.0
-"""Every `ref` is answered within 10 s, if only by `unavailable` (protocol.md)."""
+ANSWER_WITHIN_S = 8.5
+"""Looked after once a second. Every `ref` is answered within 10 s, if only by `unavailable` (protocol.md)."""
 MOST_BUFFERED = 4 * 1024 * 1024
 """Bytes that may wait for a reader that does not read; then the socket is closed (4001) and the reader resumes."""
+
+
+class Request:
+    """What a frame asks of the writer."""
+
+    __slots__ = ("ref", "since")
+
+    def __init__(self, ref: int | UnsetType, since: float) -> None:
+        self.ref = ref
+        self.since = since
+
 
 S = TypeVar("S", bound=ServerEnd[Any])
 
@@ -37,7 +51,7 @@ S = TypeVar("S", bound=ServerEnd[Any])
 class Connection(ABC, Generic[S]):
     """One socket. A `Receiver` for its transport."""
 
-    __slots__ = ("closed", "house", "requests", "session", "transport")
+    __slots__ = ("_asked", "closed", "house", "requests", "session", "transport")
     door: str
 
     def __init__(self, house: House, transport: Transport, session: S) -> None:
@@ -45,6 +59,8 @@ class Connection(ABC, Generic[S]):
         self.transport = transport
         self.session = session
         self.requests = 0
+        self._asked: dict[Request, None] | None = None
+        """What the writer has to answer, oldest first."""
         self.closed = False
         house.connections.add(self)
         house.metrics.connections.labels(self.door).inc()
@@ -75,6 +91,8 @@ class Connection(ABC, Generic[S]):
     def tick(self, now: float) -> None:
         """Called about once a second: deadlines and pings."""
         self.act(self.session.tick(now))
+        if self._asked:
+            self._answer_for(now - ANSWER_WITHIN_S)
         if self.transport.buffered > MOST_BUFFERED:
             self.close(CloseCode.STALLED, "the reader does not read")
 
@@ -105,12 +123,52 @@ class Connection(ABC, Generic[S]):
             self.house.metrics.errors.labels(code).inc()
         self.transport.send(self.codec.encode(frame))
 
+    def put(self, ref: int | UnsetType, submit: Callable[[Callable[[list[Outcome]], None]], None]) -> None:
+        """Hand a write over: `submit(done)`. What the writer gives `done` after the commit, or what `submit` raises, is
+        the answer to `ref`."""
+        request = Request(ref, self.house.clock.monotonic())
+        if self._asked is None:
+            self._asked = {}
+        self._asked[request] = None
+        self._begin()
+        try:
+            submit(lambda outcomes: self._written(request, outcomes[0]))
+        except DomainError as refusal:
+            self._written(request, refusal)
+        except Exception:
+            self.house.log.exception("a request failed", door=self.door)
+            self._written(request, Unavailable("Something went wrong here; try again with the same id."))
+
+    def _written(self, request: Request, outcome: Outcome) -> None:
+        if not self._asked or request not in self._asked:
+            return  # it took too long, and the peer was told so
+        del self._asked[request]
+        self._end()
+        if isinstance(outcome, DomainError):
+            self.refuse(request.ref, outcome)
+        elif isinstance(request.ref, int):
+            self.send(ok_frame(request.ref, outcome, with_usn=self.door == "chat"))
+            self.house.metrics.ok_latency.observe(self.house.clock.monotonic() - request.since)
+
+    def _answer_for(self, asked_before: float) -> None:
+        """Tell the peer of writes that take too long."""
+        for request in [each for each in self._asked or () if each.since <= asked_before]:
+            self._written(request, Unavailable("This took too long; try again with the same id."))
+
     def ask(self, name: str, ref: int | UnsetType, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work` in the background; whatever it raises becomes the answer to `ref`."""
+        self._begin()
+        self.house.tasks.start(name, lambda: self._answered(ref, work), restart=False)
+
+    def _begin(self) -> None:
         self.requests += 1
         if self.requests >= MOST_REQUESTS:
             self.transport.pause()
-        self.house.tasks.start(name, lambda: self._answered(ref, work), restart=False)
+
+    def _end(self) -> None:
+        if self.requests == MOST_REQUESTS:
+            self.transport.resume()
+        self.requests -= 1
 
     async def _answered(self, ref: int | UnsetType, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
@@ -124,9 +182,7 @@ class Connection(ABC, Generic[S]):
             self.house.log.exception("a request failed", door=self.door)
             self.refuse(ref, Unavailable("Something went wrong here; try again with the same id."))
         finally:
-            if self.requests == MOST_REQUESTS:
-                self.transport.resume()
-            self.requests -= 1
+            self._end()
 
     def refuse(self, ref: int | UnsetType, refusal: DomainError) -> None:
         """Answer with an error. A frame without `ref` that fails for a passing reason is not worth a word."""

@@ -77,13 +77,13 @@ class UserConnection(Connection[ServerSession]):
             case frames.Hello():
                 self.ask("hello", UNSET, lambda: self._hello(frame))
             case frames.Send():
-                self.ask("send", frame.ref, lambda: self._send(frame))
+                self._send(frame)
             case frames.Open():
                 self.ask("open", frame.ref, lambda: self._open(frame))
             case frames.Ack():
                 self._ack(frame)
             case frames.Read():
-                self.ask("read", UNSET, lambda: self._read(frame))
+                self._read(frame)
             case frames.Typing():
                 self.ask("typing", UNSET, lambda: self._typing(frame))
             case frames.Foreground():
@@ -190,25 +190,31 @@ class UserConnection(Connection[ServerSession]):
         )
         self.send(ok_frame(frame.ref, numbered))
 
-    async def _send(self, frame: frames.Send) -> None:
-        started = self.house.clock.monotonic()
-        numbered = await self.house.messaging.post(
-            self._place(frame.conversation),
-            Message(frame.id, self._author, message_body(frame.body, "user")),
-            after=frame.after or None,
-            history=self.history,
+    def _send(self, frame: frames.Send) -> None:
+        self.put(
+            frame.ref,
+            lambda done: self.house.messaging.submit_post(
+                self._place(frame.conversation),
+                Message(frame.id, self._author, message_body(frame.body, "user")),
+                after=frame.after or None,
+                history=self.history,
+                done=done,
+            ),
         )
-        self.send(ok_frame(frame.ref, numbered))
-        self.house.metrics.ok_latency.observe(self.house.clock.monotonic() - started)
 
     def _ack(self, frame: frames.Ack) -> None:
         if self.key is not None and self.device_id is not None:
             self.house.acks.note(*self.key, self.device_id, frame.usn)
             self._pump.acked()
 
-    async def _read(self, frame: frames.Read) -> None:
+    def _read(self, frame: frames.Read) -> None:
         place = self._place(frame.conversation)
-        await self.house.messaging.mark_read(place, "user", self._author, frame.seq, self.history)
+        self.put(
+            UNSET,
+            lambda done: self.house.messaging.submit_read(
+                place, self._author, frame.seq, history=self.history, done=done
+            ),
+        )
 
     async def _typing(self, frame: frames.Typing) -> None:
         place = self._place(frame.conversation)

@@ -17,12 +17,14 @@ from server.domain.intents import AddNote, MarkRead, Message, Open, Post, Rate
 from server.storage import log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from server.bus.interface import Bus
     from server.domain.numbering import Numbered
     from server.services.directory import Directory, Place
     from server.services.rates import Rates
+    from server.storage.batch import Outcome
     from server.storage.database import Database
     from server.storage.writer import Writer
 
@@ -82,19 +84,9 @@ class Messaging:
         history: str | None = None,
     ) -> Numbered:
         """Add a message. Raises Conflict with the newer events when someone wrote after `expected_seq`."""
-        self._limit(place, sent.author)
+        intent = self._posting(place, sent, after, expected_seq, history)
         try:
-            return await self._writer.append_one(
-                Post(
-                    app_id=place.app_id,
-                    user_id=place.user_id,
-                    history=history,
-                    conversation_id=place.conversation_id,
-                    message=sent,
-                    after=after,
-                    expected_seq=expected_seq,
-                )
-            )
+            return await self._writer.append_one(intent)
         except Conflict as conflict:
             newer = await log.after_seq(
                 self._database,
@@ -106,27 +98,39 @@ class Messaging:
             )
             raise Conflict(conflict.message, events=newer, field=conflict.field) from None
 
+    def submit_post(
+        self,
+        place: Place,
+        sent: Message,
+        *,
+        after: UUID | None,
+        history: str | None,
+        done: Callable[[list[Outcome]], None],
+    ) -> None:
+        """The same without waiting: `done` gets the one outcome after the commit. Raises RateLimited, Unavailable."""
+        self._writer.submit(self._posting(place, sent, after, None, history), done)
+
     async def note(self, place: Place, sent: Message) -> Numbered:
         """Add a private note."""
         return await self._writer.append_one(
             AddNote(app_id=place.app_id, user_id=place.user_id, conversation_id=place.conversation_id, message=sent)
         )
 
-    async def mark_read(
-        self, place: Place, reader: Literal["user", "agent"], author: Author, seq: int, history: str | None = None
-    ) -> Numbered:
+    async def mark_read(self, place: Place, reader: Literal["user", "agent"], author: Author, seq: int) -> Numbered:
         """Move a read cursor forward; the others get a receipt."""
-        return await self._writer.append_one(
-            MarkRead(
-                app_id=place.app_id,
-                user_id=place.user_id,
-                history=history,
-                conversation_id=place.conversation_id,
-                reader=reader,
-                author=author,
-                seq=seq,
-            )
-        )
+        return await self._writer.append_one(_reading(place, reader, author, seq, None))
+
+    def submit_read(
+        self,
+        place: Place,
+        author: Author,
+        seq: int,
+        *,
+        history: str | None,
+        done: Callable[[list[Outcome]], None],
+    ) -> None:
+        """The same for the customer, without waiting. Raises Unavailable."""
+        self._writer.submit(_reading(place, "user", author, seq, history), done)
 
     async def rate(
         self, place: Place, author: Author, score: int, comment: str | None, history: str | None = None
@@ -202,9 +206,35 @@ class Messaging:
             channels.append(user_channel(place.app_id, place.user_id))
         self._bus.publish([(channel, hint) for channel in channels])
 
+    def _posting(
+        self, place: Place, sent: Message, after: UUID | None, expected_seq: int | None, history: str | None
+    ) -> Post:
+        self._limit(place, sent.author)
+        return Post(
+            app_id=place.app_id,
+            user_id=place.user_id,
+            history=history,
+            conversation_id=place.conversation_id,
+            message=sent,
+            after=after,
+            expected_seq=expected_seq,
+        )
+
     def _limit(self, place: Place, author: Author) -> None:
         if author.type is AuthorType.USER:
             self._sends.take(f"{place.app_id}:{place.user_id}")
+
+
+def _reading(place: Place, reader: Literal["user", "agent"], author: Author, seq: int, history: str | None) -> MarkRead:
+    return MarkRead(
+        app_id=place.app_id,
+        user_id=place.user_id,
+        history=history,
+        conversation_id=place.conversation_id,
+        reader=reader,
+        author=author,
+        seq=seq,
+    )
 
 
 def check_line(value: str | None, field: str, longest: int) -> None:

@@ -85,7 +85,7 @@ async def _lock(session: Session, intents: Sequence[AnyIntent], now: datetime) -
 
 async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[UserKey, Ledger]) -> None:
     """Read into the ledgers whatever the intents need to know."""
-    wanted: dict[tuple[Any, ...], None] = {}
+    wanted: list[tuple[Any, ...]] = []
     openings: list[tuple[UUID, UUID, UUID]] = []
     chosen: list[tuple[UUID, UUID, str]] = []
     puts: list[tuple[UUID, UUID, str]] = []
@@ -99,26 +99,26 @@ async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[Us
         place = (*user, intent.conversation_id)
         match intent:
             case Post(message=message, after=after):
-                wanted[(*place, *message.author.key, message.id)] = None
+                wanted.append((*place, *message.author.key, message.id))
                 if after is not None:
-                    wanted[(*place, *message.author.key, after)] = None
+                    wanted.append((*place, *message.author.key, after))
             case Open(message=opener, transaction_id=transaction_id):
                 openings.append(place)
-                wanted[place + (_client_key(opener) if opener else _NO_AUTHOR)] = None
+                wanted.append(place + (_client_key(opener) if opener else _NO_AUTHOR))
                 if transaction_id is not None:
                     chosen.append((*user, transaction_id))
             case AddNote(message=message):
-                wanted[place + _client_key(message)] = None
+                wanted.append(place + _client_key(message))
             case MarkRead(reader=reader, seq=seq):
                 reads.append((*place, reader, seq))
-                wanted[place + _NO_AUTHOR] = None
+                wanted.append(place + _NO_AUTHOR)
             case Rate():
                 ratings.append(place)
-                wanted[place + _NO_AUTHOR] = None
+                wanted.append(place + _NO_AUTHOR)
             case _:
-                wanted[place + _NO_AUTHOR] = None
+                wanted.append(place + _NO_AUTHOR)
     if wanted:
-        _keep_heads(await session.rows("load_heads", *_columns(list(wanted), 6)), ledgers)
+        _keep_heads(await session.rows("load_heads", wanted), ledgers)
     if openings:
         await _load_openings(session, openings, chosen, ledgers)
     if puts:
@@ -223,8 +223,8 @@ async def _write(session: Session, ledgers: Sequence[Ledger], now: datetime, gra
     await session.run(
         "write_log",
         *_columns(heads, 3),
-        *_columns([_event_row(ledger, event) for ledger in ledgers for event in ledger.events], 14),
-        *_columns([_summary_row(conversation) for conversation in touched], 21),
+        [_event_row(ledger, event) for ledger in ledgers for event in ledger.events],
+        [_summary_row(conversation) for conversation in touched],
     )
     for ledger in ledgers:
         for conversation_id in ledger.relisted:
@@ -293,6 +293,7 @@ async def _write_lists(session: Session, conversation: Conversation) -> None:
 
 
 def _event_row(ledger: Ledger, event: Event) -> tuple[Any, ...]:
+    """In the order of the type `written_event`."""
     author = event.author
     digest = None
     if event.client_id is not None:
@@ -304,7 +305,7 @@ def _event_row(ledger: Ledger, event: Event) -> tuple[Any, ...]:
         event.seq,
         event.usn,
         event.kind,
-        author.type.value,
+        author.type._value_,
         author.id,
         author.name,
         author.avatar_url,
@@ -316,13 +317,14 @@ def _event_row(ledger: Ledger, event: Event) -> tuple[Any, ...]:
 
 
 def _summary_row(conversation: Conversation) -> tuple[Any, ...]:
+    """In the order of the type `written_summary`."""
     return (
         conversation.app_id,
         conversation.user_id,
         conversation.conversation_id,
         conversation.seq,
         conversation.rev,
-        conversation.status.value,
+        conversation.status._value_,
         conversation.headline,
         conversation.assignee,
         conversation.snoozed_until,

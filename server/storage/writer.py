@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from server.tasks import Tasks
     from server.telemetry import Metrics
 
-LANES = 2
+LANES = 4
 BATCH = 150
 MOST_WAITING = 20_000
 PATIENCE_S = 7.0
@@ -44,14 +44,13 @@ MOST_CONTENDED = 5
 
 
 class Waiting:
-    """Intents of one caller, to be written together and in order."""
+    """Intents of one caller, to be written together and in order. `done` gets an outcome for each, once."""
 
-    __slots__ = ("answer", "intents", "since")
+    __slots__ = ("done", "intents")
 
-    def __init__(self, intents: Sequence[AnyIntent], answer: asyncio.Future[list[Outcome]], since: float) -> None:
+    def __init__(self, intents: Sequence[AnyIntent], done: Callable[[list[Outcome]], None]) -> None:
         self.intents = intents
-        self.answer = answer
-        self.since = since
+        self.done = done
 
 
 class Writer:
@@ -78,10 +77,12 @@ class Writer:
         self._wake = [asyncio.Event() for _ in range(lanes)]
         self._waiting = 0
         self._drained = asyncio.Event()
-        self._drained.set()
+        """Set when nothing waits while closing."""
         self._closing = False
 
     def start(self, tasks: Tasks) -> None:
+        # Asking for the running loop is a system call in CPython 3.11: not once a message.
+        self._loop = asyncio.get_running_loop()
         for number in range(len(self._lanes)):
             tasks.start(f"writer lane {number}", lambda number=number: self._run(number), restart=True)  # type: ignore[misc]  # mypy cannot type a lambda's default
 
@@ -89,6 +90,16 @@ class Writer:
     def waiting(self) -> int:
         """How many intents wait for a commit."""
         return self._waiting
+
+    def submit(self, intent: AnyIntent, done: Callable[[list[Outcome]], None]) -> None:
+        """Write one intent, and call `done` with its outcome after the commit: the way of a message, without a task.
+
+        Raises Unavailable when too many wait; then `done` is not called.
+        """
+        if self._closing or self._waiting >= MOST_WAITING:
+            raise Unavailable("Too much is waiting to be written; try again with the same id.", retry_after=1.0)
+        self._waiting += 1
+        self._enqueue(hash(intent.user_id) % len(self._lanes), Waiting((intent,), done))
 
     async def append(self, intents: Sequence[AnyIntent]) -> list[Outcome]:
         """Write `intents` and return an outcome for each, in order; a refused one is its DomainError.
@@ -101,24 +112,23 @@ class Writer:
         lanes: dict[int, list[int]] = {}
         for position, intent in enumerate(intents):
             lanes.setdefault(hash(intent.user_id) % len(self._lanes), []).append(position)
+        self._waiting += len(intents)
         answers = []
         for lane, positions in lanes.items():
-            answer: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-            self._lanes[lane].append(Waiting([intents[at] for at in positions], answer, self._clock.monotonic()))
-            self._wake[lane].set()
+            answer = _Answer(self._loop)
+            self._enqueue(lane, Waiting([intents[at] for at in positions], answer.settle))
             answers.append((positions, answer))
-        if intents:
-            self._waiting += len(intents)
-            self._drained.clear()
         outcomes: list[Outcome | None] = [None] * len(intents)
         for positions, answer in answers:
-            for at, outcome in zip(positions, await asyncio.shield(answer), strict=True):
+            for at, outcome in zip(positions, await answer.future, strict=True):
                 outcomes[at] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
 
     async def append_one(self, intent: AnyIntent) -> Numbered:
         """Write one intent. Raises its DomainError if it is refused."""
-        outcome = (await self.append([intent]))[0]
+        answer = _Answer(self._loop)
+        self.submit(intent, answer.settle)
+        outcome = (await answer.future)[0]
         if isinstance(outcome, DomainError):
             raise outcome
         return outcome
@@ -126,7 +136,14 @@ class Writer:
     async def close(self) -> None:
         """Refuse what comes now and return when all that waited has its outcome."""
         self._closing = True
-        await self._drained.wait()
+        if self._waiting:
+            await self._drained.wait()
+
+    def _enqueue(self, lane: int, waiting: Waiting) -> None:
+        self._lanes[lane].append(waiting)
+        wake = self._wake[lane]
+        if not wake.is_set():
+            wake.set()
 
     async def _run(self, number: int) -> None:
         queue, wake = self._lanes[number], self._wake[number]
@@ -146,14 +163,16 @@ class Writer:
             self._log.exception("a batch could not be written", intents=len(intents))
             outcomes = [Unavailable("The message could not be written; try again with the same id.")] * len(intents)
         self._waiting -= len(intents)
-        if not self._waiting:
+        if self._closing and not self._waiting:
             self._drained.set()
         position = 0
         for waiting in taken:
-            mine = outcomes[position : position + len(waiting.intents)]
-            position += len(waiting.intents)
-            if not waiting.answer.done():
-                waiting.answer.set_result(mine)
+            end = position + len(waiting.intents)
+            try:
+                waiting.done(outcomes[position:end])
+            except Exception:  # one caller's fault must not keep the others waiting
+                self._log.exception("the outcome of a write was not taken")
+            position = end
 
     async def _write(self, intents: list[AnyIntent]) -> list[Outcome]:
         deadline = self._clock.monotonic() + PATIENCE_S
@@ -188,6 +207,19 @@ class Writer:
         except asyncpg.PostgresError:
             self._log.exception("an intent could not be written", intent=type(intent).__name__)
             return [Unavailable("The message could not be written.")]
+
+
+class _Answer:
+    """A future that is settled unless its waiter has left."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[list[Outcome]] = loop.create_future()
+
+    def settle(self, outcomes: list[Outcome]) -> None:
+        if not self.future.done():
+            self.future.set_result(outcomes)
 
 
 def _take(queue: deque[Waiting]) -> list[Waiting]:

@@ -233,18 +233,28 @@ async def test_foreground_is_a_lease(house: House) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_wait_for_the_database_is_answered(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_for_the_database_is_answered(house: House) -> None:
     phone = await house.phone()
-    conversation = await phone.open()
-    monkeypatch.setattr("server.gateway.connection.ANSWER_WITHIN_S", 0.05)
+    conversation, message = await phone.open(), uuid4()
     connection = await house.node.database.pool.acquire()
     async with connection.transaction():
         await connection.execute("select 1 from end_user for update")
-        error = await phone.send(conversation, "stuck")
+        phone.say(frames.Send(ref=50, conversation=conversation, id=message, body=Text(text="stuck")))
+        phone.say(frames.Read(conversation=conversation, seq=2))
+        house.clock.move(8.4)
+        phone.connection.tick(house.clock.monotonic())
+        assert not phone.all(frames.Error)
+        house.clock.move(0.2)
+        phone.connection.tick(house.clock.monotonic())
+        (error,) = phone.all(frames.Error)
+        assert phone.connection.requests == 0
     await house.node.database.pool.release(connection)
 
-    assert isinstance(error, frames.Error)
-    assert (error.code, error.retry) == ("unavailable", True)
+    assert (error.ref, error.code, error.retry) == (50, "unavailable", True)
+    await phone.until(lambda: any(event.id == message for event in phone.events))
+    again = await phone.send(conversation, "stuck", message)
+    assert (again.seq, again.duplicate) == (3, True)
+    assert not [frame for frame in phone.all(frames.Ok) if frame.ref == 50], "one answer to one ref"
 
 
 async def test_revoked_tokens_close_sockets_and_open_none(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

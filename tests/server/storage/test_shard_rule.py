@@ -24,6 +24,7 @@ ACROSS = {
     "strip_push_token": "a token has one owner across users; once a registration",
     "claim_pushes": "workers take whatever is due",
     "oldest_push": "health",
+    "list_stale_statistics": "the planner's picture of each table, every few seconds",
 }
 
 

@@ -20,8 +20,7 @@ select want.app_id as want_app_id, want.user_id as want_user_id, want.conversati
     e.conversation_id as stored_conversation_id, e.seq as stored_seq, e.usn as stored_usn, e.at as stored_at,
     e.digest as stored_digest,
     c.*
-from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[])
-    as want (app_id, user_id, conversation_id, author_type, author_id, client_id)
+from unnest($1::wanted_head[]) as want
 left join conversation c
     on c.app_id = want.app_id and c.user_id = want.user_id and c.conversation_id = want.conversation_id
 left join event e
@@ -148,8 +147,7 @@ with numbered as (
 appended as (
     insert into event (app_id, user_id, conversation_id, seq, usn, kind, author_type, author_id, author_name,
         author_avatar, client_id, digest, body, at)
-    select * from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::bigint[], $8::bigint[], $9::text[], $10::text[],
-        $11::text[], $12::text[], $13::text[], $14::uuid[], $15::bytea[], $16::json[], $17::timestamptz[])
+    select given.* from unnest($4::written_event[]) as given
 )
 update conversation c set
     seq = given.seq, rev = given.rev, status = given.status, headline = given.headline,
@@ -159,13 +157,7 @@ update conversation c set
     last_message_author = given.last_message_author, other_message_seq = given.other_message_seq,
     updated_at = given.updated_at, waiting_since = given.waiting_since, last_wait_s = given.last_wait_s,
     answered_at = given.answered_at, trimmed = false
-from unnest($18::uuid[], $19::uuid[], $20::uuid[], $21::bigint[], $22::bigint[], $23::text[], $24::text[],
-    $25::uuid[], $26::timestamptz[], $27::bigint[], $28::bigint[], $29::integer[], $30::integer[], $31::json[],
-    $32::bigint[], $33::text[], $34::bigint[], $35::timestamptz[], $36::timestamptz[], $37::integer[],
-    $38::timestamptz[])
-    as given (app_id, user_id, conversation_id, seq, rev, status, headline, assignee, snoozed_until,
-        user_read_seq, agent_read_seq, user_unread, agent_unread, last_message, last_message_seq,
-        last_message_author, other_message_seq, updated_at, waiting_since, last_wait_s, answered_at)
+from unnest($5::written_summary[]) as given
 where c.app_id = given.app_id and c.user_id = given.user_id and c.conversation_id = given.conversation_id;
 
 -- name: want_push

@@ -56,8 +56,8 @@ def ack_before_commit() -> None:
         for waiting in taken.get():
             mine = written.outcomes[position : position + len(waiting.intents)]
             position += len(waiting.intents)
-            if not waiting.answer.done() and len(mine) == len(waiting.intents):
-                waiting.answer.set_result(mine)
+            if len(mine) == len(waiting.intents):
+                waiting.done(mine)  # told once more after the commit, which is one answer too many and ignored
         await asyncio.sleep(UNCOMMITTED_S)
         return written
 

@@ -58,6 +58,7 @@ from sdk_protocol.outbox import Entry, Outbox, key_of, numbered
 from sdk_protocol.pacing import ANSWER_WITHIN, Clocks, backoff
 from sdk_protocol.states import DEVICE, ClientInput, ClientState, move
 
+MOST_UNHEARD = 3
 _READY = frozenset({ClientState.SYNCING, ClientState.LIVE, ClientState.DRAINING})
 
 
@@ -66,6 +67,7 @@ class DeviceState(Struct, kw_only=True):
 
     epoch: str | UnsetType = UNSET
     usn: int = 0
+    attempt: int = 0
     outbox: list[Open | Send] = []
 
 
@@ -95,7 +97,11 @@ class ClientSession:
         self.log: dict[UUID, list[Event]] | None = {} if keep_log else None
         """The events of each conversation since the last snapshot, if asked for."""
         self._outbox = Outbox()
-        self._attempt = 0
+        self.attempt = 0
+        """How often this device has said hello. One that was forgotten costs a refused hello, no more."""
+        self._unheard = 0
+        """Sockets in a row that were closed with 4400 before `welcome`."""
+        self._failed = 0
         self._next_ref = 0
         self._token_refused = False
         self._wait: float | None = None
@@ -112,7 +118,7 @@ class ClientSession:
 
     def state(self) -> DeviceState:
         """A copy of what has to survive."""
-        return DeviceState(epoch=self.epoch, usn=self.usn, outbox=self._outbox.frames())
+        return DeviceState(epoch=self.epoch, usn=self.usn, attempt=self.attempt, outbox=self._outbox.frames())
 
     def restore(self, state: DeviceState) -> None:
         """Continue from what was stored. Raises `WrongState` unless offline."""
@@ -120,6 +126,7 @@ class ClientSession:
             raise WrongState("restore the state before connecting")
         self.epoch = state.epoch
         self.usn = state.usn
+        self.attempt = state.attempt
         self._outbox = Outbox(state.outbox)
 
     # What the caller wants.
@@ -130,12 +137,14 @@ class ClientSession:
         self._begin(Clocks(now, wall))
         self._clocks.deaf_at = now + ANSWER_WITHIN
         known = self.epoch is not UNSET
+        self.attempt += 1
         hello = Hello(
             token=self.token,
             device=self.device,
             epoch=self.epoch,
             usn=self.usn if known else UNSET,
             foreground=self.showing,
+            attempt=self.attempt,
             caps=UNSET if self.caps is None else self.caps,
         )
         return [Transmit(hello)]
@@ -200,15 +209,17 @@ class ClientSession:
         the server asked to wait in its HTTP 503."""
         if self.phase is ClientState.STOPPED:
             return []
-        if not may_reconnect(code):
+        if self._slept(code):
+            self._unheard += 1
+        elif not may_reconnect(code):
             self.phase = move(DEVICE, self.phase, ClientInput.STOP)
             return [Stop(code)]
         self.phase = move(DEVICE, self.phase, ClientInput.DISCONNECTED)
         if self._clocks.drained_at is not None:
             after = max(0.0, self._clocks.drained_at - now)
         else:
-            after = max(retry_after, chance * backoff(self._attempt))
-            self._attempt += 1
+            after = max(retry_after, chance * backoff(self._failed))
+            self._failed += 1
         refused = self._token_refused or code == CloseCode.TOKEN_EXPIRED
         self._begin(Clocks())
         if refused:
@@ -259,6 +270,8 @@ class ClientSession:
                 return self._welcome(frame, now)
             case Error():
                 self._token_refused = frame.code is ErrorCode.UNAUTHORIZED
+                if frame.attempt is not UNSET:
+                    self.attempt = max(self.attempt, frame.attempt)
                 return [Deliver(frame)]
             case Drain():
                 return self._drain(frame, now)
@@ -271,6 +284,7 @@ class ClientSession:
         if not self._await_snapshot and (self.epoch not in (UNSET, welcome.epoch) or welcome.head < self.usn):
             return self._leave("another history, but no snapshot of it")
         self.phase = move(DEVICE, self.phase, ClientInput.WELCOME)
+        self._unheard = 0
         self._announced = welcome.epoch
         if not self._await_snapshot:
             self.epoch = welcome.epoch
@@ -312,7 +326,7 @@ class ClientSession:
         if self._await_snapshot or synced.usn > self.usn:
             return self._leave(f"synced up to {synced.usn}, but the newest event is {self.usn}")
         self.phase = move(DEVICE, self.phase, ClientInput.SYNCED)
-        self._attempt = 0
+        self._failed = 0
         return [*self._ack(), Deliver(synced)]
 
     def _drain(self, drain: Drain, now: float) -> list[Effect]:
@@ -383,6 +397,10 @@ class ClientSession:
         return effects
 
     # Inside.
+
+    def _slept(self, code: int) -> bool:
+        """An app put to sleep between the handshake and its hello is closed with 4400, too: that is no fault of its."""
+        return code == CloseCode.PROTOCOL_ERROR and self.phase not in _READY and self._unheard < MOST_UNHEARD
 
     def _write(self, frame: Open | Send, now: float) -> list[Effect]:
         self._outbox.add(frame)

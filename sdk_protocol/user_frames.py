@@ -9,6 +9,7 @@ from sdk_protocol.bodies import UserBody
 from sdk_protocol.errors import ErrorCode, Refused
 from sdk_protocol.fields import (
     HISTORY_EVENTS,
+    Attempt,
     Capability,
     EventSeq,
     Identifier,
@@ -27,13 +28,17 @@ class Frame(Struct, tag_field="t", kw_only=True, frozen=True, omit_defaults=True
 
 
 class Hello(Frame, tag="hello", kw_only=True, frozen=True):
-    """The first frame. `usn` and `epoch`: the last event stored on this device and the history it belongs to."""
+    """The first frame. `usn` and `epoch`: the last event stored on this device and the history it belongs to.
+
+    `attempt` grows with every hello, so that one held up in the network cannot take the device from a newer one.
+    """
 
     token: Token
     device: Device
     epoch: Name | UnsetType = UNSET
     usn: Usn | UnsetType = UNSET
     foreground: bool
+    attempt: Attempt | UnsetType = UNSET
     caps: Annotated[list[Capability], Meta(max_length=32)] | UnsetType = UNSET
 
 

@@ -9,6 +9,7 @@
      ├── OutOfOrder            `after` names a message that is not stored (protocol.md, S3)
      ├── IdempotencyConflict   the same id was used for something else (S2)
      ├── Conflict              somebody wrote meanwhile; carries their events
+     │    └── StaleHello       …because a newer hello of the same device came first
      ├── RateLimited           later; `retry_after` in seconds
      └── Unavailable           not now, and nothing was written as far as we know; try the same id again
           └── AnotherHistory   …because the log lost commits that the asker builds on; it must begin anew (S4)
@@ -76,6 +77,19 @@ class Conflict(DomainError):
     def __init__(self, message: str, *, events: Sequence[Event] = (), field: str | None = None) -> None:
         super().__init__(message, field=field)
         self.events = tuple(events)
+
+
+class StaleHello(Conflict):
+    """`newest`: the newest attempt that is known of the device."""
+
+    retry = True
+
+    def __init__(self, newest: int) -> None:
+        super().__init__(
+            "A newer hello of this device came first. If this socket is not one you gave up, count on from `attempt`.",
+            field="attempt",
+        )
+        self.newest = newest
 
 
 class RateLimited(DomainError):

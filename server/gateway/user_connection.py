@@ -128,6 +128,7 @@ class UserConnection(Connection[ServerSession]):
             sdk=device.sdk or None,
             app_version=device.app_version or None,
             locale=device.locale or None,
+            attempt=hello.attempt or None,
         )
         # Listen before the head is read: whatever is committed from here on is heard, or found in the log.
         self.key, self.device_id = key, device.id

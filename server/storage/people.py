@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from server.domain.errors import StaleHello
 from server.domain.people import DeviceInfo, EndUser
 
 if TYPE_CHECKING:
@@ -108,14 +109,20 @@ async def put(session: Session, user: EndUser) -> EndUser:
 async def claim_device(
     session: Session, app_id: UUID, user_id: UUID, device: DeviceInfo, foreground_until: datetime | None, at: datetime
 ) -> tuple[Hold, UUID | None]:
-    """Make the device this user's. Also returns its last owner if that was somebody else: their tokens are gone."""
+    """Make the device this user's. Also returns its last owner if that was somebody else: their tokens are gone.
+
+    Raises StaleHello if a hello of a later attempt came first, whoever the device belonged to.
+    """
     await session.run("meet_device", app_id, device.device_id, user_id)
     owner = await session.row("lock_device_owner", app_id, device.device_id)
     assert owner is not None
+    if device.attempt is not None and device.attempt <= owner["attempt"]:
+        raise StaleHello(owner["attempt"])
     epoch, last = owner["epoch"], None
+    if owner["user_id"] != user_id or device.attempt is not None:
+        epoch = await session.value("own_device", app_id, device.device_id, user_id, device.attempt or 0)
     if owner["user_id"] != user_id:
         last = owner["user_id"]
-        epoch = await session.value("own_device", app_id, device.device_id, user_id)
         await session.run("drop_push_states_of_device", app_id, last, device.device_id)
         await session.run("drop_device", app_id, last, device.device_id)
     generation = await session.value(

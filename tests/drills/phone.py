@@ -60,6 +60,7 @@ class DrillPhone:
         self._refs: dict[int, str] = {}
         self._mine: set[str] = set()
         self._ref = 0
+        self._attempt = 0
         self._pause = 0.5
         self._drain_until = 0.0
         self._socket: ClientConnection | None = None
@@ -124,6 +125,8 @@ class DrillPhone:
     async def _talk(self, socket: ClientConnection) -> None:
         hello: dict[str, Any] = {"t": "hello", "token": self._token, "foreground": True}
         hello["device"] = {"id": self.device, "platform": "android"}
+        self._attempt += 1
+        hello["attempt"] = self._attempt
         if self.cursor is not None:
             hello |= {"usn": self.cursor, "epoch": self.epoch}
         await socket.send(json.dumps(hello))

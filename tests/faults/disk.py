@@ -20,8 +20,9 @@ class Disk:
     def __init__(self) -> None:
         self.epoch: str | None = None
         self.usn = 0
+        self.attempt = 0
         self.outbox: dict[UUID, frames.Open | frames.Send] = {}
 
     def state(self) -> DeviceState:
         epoch = UNSET if self.epoch is None else self.epoch
-        return DeviceState(epoch=epoch, usn=self.usn, outbox=list(self.outbox.values()))
+        return DeviceState(epoch=epoch, usn=self.usn, attempt=self.attempt, outbox=list(self.outbox.values()))

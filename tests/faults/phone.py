@@ -305,6 +305,7 @@ class Phone:
         usn = self._disk.usn if self._disk.epoch is not None else -1
         self.recorder.add(Hello(at=self.recorder.now, usn=usn))
         self._do(self._session.connect(time.monotonic(), time.time()))
+        self._disk.attempt = self._session.attempt
         ticking = asyncio.create_task(self._tick())
         try:
             async for data in socket:

@@ -48,7 +48,7 @@ MINE = Author(type="user", id="u1")
 def test_a_new_device_says_hello_without_numbers() -> None:
     session = ClientSession(DEVICE, "jwt", caps=["typing"], foreground=False)
     assert session.connect(0.0, WALL) == [
-        Transmit(Hello(token="jwt", device=DEVICE, foreground=False, caps=["typing"]))
+        Transmit(Hello(token="jwt", device=DEVICE, foreground=False, attempt=1, caps=["typing"]))
     ]
     assert session.phase is ClientState.AWAIT_WELCOME
 
@@ -57,7 +57,7 @@ def test_a_known_device_says_where_it_is() -> None:
     session = ClientSession(DEVICE, "jwt")
     session.restore(DeviceState(epoch="e1", usn=7))
     assert transmitted(session.connect(0.0, WALL)) == [
-        Hello(token="jwt", device=DEVICE, epoch="e1", usn=7, foreground=True)
+        Hello(token="jwt", device=DEVICE, epoch="e1", usn=7, foreground=True, attempt=1)
     ]
     with pytest.raises(WrongState):
         session.restore(DeviceState())
@@ -139,7 +139,7 @@ def test_another_history_without_a_snapshot_is_not_believed(epoch: str, head: in
     session.connect(0.0, WALL)
     (leave,) = give(session, welcome(epoch=epoch, head=head))
     assert isinstance(leave, Disconnect)
-    assert session.state() == DeviceState(epoch="e1", usn=5)
+    assert session.state() == DeviceState(epoch="e1", usn=5, attempt=1)
 
 
 def test_acks_come_when_synced_and_when_idle() -> None:
@@ -175,7 +175,7 @@ def test_a_message_is_persisted_before_it_is_sent_and_forgotten_when_seen() -> N
     assert session.state().outbox == [plain]
     own = event(1, id=message_id(1), author=MINE)
     assert give(session, own) == [Store(own, "e1"), Forget(message_id(1))]
-    assert session.state() == DeviceState(epoch="e1", usn=1)
+    assert session.state() == DeviceState(epoch="e1", usn=1, attempt=1)
 
 
 def test_the_stream_may_be_faster_than_ok() -> None:
@@ -306,9 +306,9 @@ def test_an_epoch_counts_only_with_its_snapshot() -> None:
     session.connect(0.0, WALL)
     give(session, welcome(epoch="another", head=9, resume="snapshot"))
     session.disconnected(1006, 1.0, 0.0)
-    assert session.state() == DeviceState(epoch="e1", usn=5)
+    assert session.state() == DeviceState(epoch="e1", usn=5, attempt=1)
     assert transmitted(session.connect(2.0, WALL + 2)) == [
-        Hello(token="jwt", device=DEVICE, epoch="e1", usn=5, foreground=True)
+        Hello(token="jwt", device=DEVICE, epoch="e1", usn=5, foreground=True, attempt=2)
     ]
 
 

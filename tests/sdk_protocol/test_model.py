@@ -385,7 +385,8 @@ class Delivery(RuleBasedStateMachine):
         for phone in self.phones:
             assert phone.stored == self.log
             assert phone.outbox == {}
-            assert phone.session.state() == DeviceState(epoch=f"e{self.epoch}", usn=len(self.log))
+            state = phone.session.state()
+            assert state == DeviceState(epoch=f"e{self.epoch}", usn=len(self.log), attempt=state.attempt)
             # A device that never stored anything has nothing to remember an epoch for.
             assert phone.epoch == f"e{self.epoch}" or not self.log
         assert {id for _, _, id in self.written} - self.gone == {

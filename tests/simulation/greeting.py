@@ -10,7 +10,7 @@ from sdk_protocol import frames
 from sdk_protocol.closing import CloseCode
 from sdk_protocol.cursor import ReadCursor
 from sdk_protocol.records import Limits, UserInfo
-from server.domain.errors import Unavailable
+from server.domain.errors import StaleHello, Unavailable
 from server.domain.identity import Expired
 from server.gateway.translate import error_frame, time_text
 from tests.simulation.tokens import expiry_of
@@ -65,10 +65,21 @@ class Greeting:
         if not self._goes_on():
             return
         world = self._connection.world
-        self._generation = world.db.say_hello(self._user_id, self._hello.device.id)
+        assert self._hello.attempt is not UNSET
+        try:
+            self._generation = world.db.say_hello(self._user_id, self._hello.device.id, self._hello.attempt)
+        except StaleHello as stale:
+            self._connection.node.later(world.database_time(), self._outrun, stale)
+            return
         self._user = world.db.standing(self._user_id)
         self._history = self._connection.node.history()
         self._connection.node.later(world.database_time(), self._claimed)
+
+    def _outrun(self, stale: StaleHello) -> None:
+        if self._connection.finish(self._request):
+            self._connection.world.count("hellos outrun by a newer one")
+            self._connection.send(error_frame(UNSET, stale))
+            self._connection.not_now()
 
     def _claimed(self) -> None:
         if self._request.done:

@@ -30,10 +30,12 @@ LOG_IN_AGAIN_S = 1.0
 class Disk:
     """What a kill of the app leaves."""
 
-    __slots__ = ("base", "conversations", "epoch", "events", "outbox")
+    __slots__ = ("attempt", "base", "conversations", "epoch", "events", "outbox")
 
     def __init__(self) -> None:
         self.epoch: str | None = None
+        self.attempt = 0
+        """Written down with what else is; a kill right after `hello` loses it."""
         self.base = 0
         """The usn of the snapshot; `events` follow it without a gap."""
         self.events: list[frames.Event] = []
@@ -94,7 +96,10 @@ class Phone(Actor):
         disk = self.disk
         self.session.restore(
             DeviceState(
-                epoch=UNSET if disk.epoch is None else disk.epoch, usn=disk.usn, outbox=list(disk.outbox.values())
+                epoch=UNSET if disk.epoch is None else disk.epoch,
+                usn=disk.usn,
+                attempt=disk.attempt,
+                outbox=list(disk.outbox.values()),
             )
         )
         self._connect_in(0.0)
@@ -225,7 +230,7 @@ class Phone(Actor):
         disk, event = self.disk, effect.event
         self.world.oracle.storing(self, event, effect.epoch)
         disk.events.append(event)
-        disk.epoch = effect.epoch
+        disk.epoch, disk.attempt = effect.epoch, self.session.attempt
         disk.conversations[event.conversation] = event.seq
 
     def _replace(self, effect: on.Replace) -> None:
@@ -233,7 +238,7 @@ class Phone(Actor):
         self.world.oracle.replacing(self, snapshot, effect.epoch)
         disk.base = snapshot.usn
         disk.events = []
-        disk.epoch = effect.epoch
+        disk.epoch, disk.attempt = effect.epoch, self.session.attempt
         disk.conversations = {each.id: each.seq for each in snapshot.conversations}
 
     def _persist(self, effect: on.Persist) -> None:

@@ -19,6 +19,7 @@ CODES: dict[type[errors.DomainError], tuple[str, bool]] = {
     errors.OutOfOrder: ("out_of_order", True),
     errors.IdempotencyConflict: ("idempotency_conflict", False),
     errors.Conflict: ("conflict", False),
+    errors.StaleHello: ("conflict", True),
     errors.RateLimited: ("rate_limited", True),
     errors.Unavailable: ("unavailable", True),
     errors.AnotherHistory: ("unavailable", True),
@@ -40,6 +41,9 @@ def test_no_refusal_is_left_out_of_the_table() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in CODES if kind is not errors.RateLimited])
 def test_a_refusal_says_what_and_where(kind: type[errors.DomainError]) -> None:
+    if kind is errors.StaleHello:
+        assert (errors.StaleHello(7).newest, errors.StaleHello(7).field) == (7, "attempt")
+        return
     if issubclass(kind, errors.Unavailable):
         assert kind("later").field is None
         return

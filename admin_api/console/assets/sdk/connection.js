@@ -66,13 +66,15 @@ export class Connection {
    * @param {object} options
    * @param {string} options.url
    * @param {(fresh: boolean) => Promise<Frame>} options.hello makes the first frame; `fresh` asks for a new token
+   * @param {(error: Frame) => void} [options.rejected] `hello` was answered by an error
    * @param {(frame: Frame) => void} options.welcomed
    * @param {(frame: Frame) => void} options.received every frame that is no answer to a `ref`
    * @param {() => void} options.changed the state changed
    */
-  constructor({ url, hello, welcomed, received, changed }) {
+  constructor({ url, hello, rejected = () => {}, welcomed, received, changed }) {
     this.url = url;
     this.hello = hello;
+    this.rejected = rejected;
     this.welcomed = welcomed;
     this.received = received;
     this.changed = changed;
@@ -189,6 +191,7 @@ export class Connection {
 
   /** `hello` was answered by an error: only a stale token or a busy server are worth another try. @param {Frame} error */
   #rejected(error) {
+    this.rejected(error);
     if (error.code === "unauthorized" && !this.#renewed) this.#renew();
     else if (error.retry) this.#lost(this.#socket, error.retry_after_ms);
     else {

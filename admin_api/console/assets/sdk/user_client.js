@@ -30,6 +30,8 @@ export class UserClient {
   #ackTimer = 0;
   #refreshTimer = 0;
   #typingUntil = 0;
+  /** How often this device has said hello; the server keeps the newest, so that a belated one cannot win. */
+  #attempt = 0;
   /** The first hello asks for a snapshot: rides without a conversation have no thread to bring their news. */
   #wantSnapshot = true;
   /** @type {Set<() => void>} */
@@ -52,6 +54,7 @@ export class UserClient {
     this.connection = new Connection({
       url,
       hello: (fresh) => this.#hello(fresh),
+      rejected: (error) => this.#countOn(error.attempt ?? 0),
       welcomed: (frame) => this.#welcomed(frame),
       received: (frame) => this.#received(frame),
       changed: () => this.#connectionChanged(),
@@ -65,6 +68,7 @@ export class UserClient {
   async start() {
     const rows = await this.store.load();
     this.model.restore(rows);
+    this.#countOn(rows.meta.find((row) => row.key === "attempt")?.count ?? 0);
     this.outbox.restore(rows.outbox);
     this.#announce();
     this.connection.start();
@@ -154,7 +158,15 @@ export class UserClient {
     const { cursor } = this.model;
     const resume = cursor && !this.#wantSnapshot ? { epoch: cursor.epoch, usn: cursor.usn } : {};
     const device = { id: this.device, platform: "web", sdk: "deskbell-web/0.1", locale: navigator.language };
-    return { t: "hello", token: await this.token(fresh), device, ...resume, foreground: isVisible() };
+    this.#countOn(this.#attempt + 1);
+    return { t: "hello", token: await this.token(fresh), device, ...resume, attempt: this.#attempt, foreground: isVisible() };
+  }
+
+  /** @param {number} attempt the newest that is known: another tab may have come first, or the count was forgotten */
+  #countOn(attempt) {
+    if (attempt <= this.#attempt) return;
+    this.#attempt = attempt;
+    this.store.write({ put: { meta: [{ key: "attempt", count: attempt }] } });
   }
 
   /** @param {Frame} welcome */

@@ -53,14 +53,15 @@ insert into device_directory (app_id, device_id, user_id) values ($1, $2, $3) on
 -- name: lock_device_owner
 -- scope: directory
 -- Users who say hello with one device at the same moment come one after the other: each must see whom it takes it from.
-select user_id, epoch from device_directory where app_id = $1 and device_id = $2 for update;
+select user_id, epoch, attempt from device_directory where app_id = $1 and device_id = $2 for update;
 
 -- name: own_device
 -- scope: directory
--- Give a device to a user. Returns its owner epoch, which grows when it changes hands.
-insert into device_directory as d (app_id, device_id, user_id) values ($1, $2, $3)
+-- Give a device to a user, by an attempt (0: none was given). Returns its owner epoch, which grows when it changes hands.
+insert into device_directory as d (app_id, device_id, user_id, attempt) values ($1, $2, $3, $4)
 on conflict (app_id, device_id) do update set
-    epoch = d.epoch + (d.user_id <> excluded.user_id)::integer, user_id = excluded.user_id
+    epoch = d.epoch + (d.user_id <> excluded.user_id)::integer, user_id = excluded.user_id,
+    attempt = greatest(d.attempt, excluded.attempt)
 returning epoch;
 
 -- name: put_device

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hmac
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from server.domain.errors import Forbidden, Unauthorized
 from server.domain.ids import SESSION_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Sequence
 
 COOKIE = "deskbell_session"
 CSRF_HEADER = "X-CSRF-Token"
@@ -48,10 +48,9 @@ def session_of(cookies: Iterable[str]) -> str | None:
     return found[0] if len(found) == 1 and _SECRET.fullmatch(found[0]) else None
 
 
-def cookie_of(scope: Mapping[str, Any]) -> tuple[str, str] | None:
-    """(session secret, CSRF token) from a WebSocket handshake, or None. A page of another origin gets None: browsers
-    send cookies with its handshakes too."""
-    headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope.get("headers", ())]
+def cookie_of(headers: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
+    """(session secret, CSRF token) from the headers of a WebSocket handshake, names in lower case, or None. A page of
+    another origin gets None: browsers send cookies with its handshakes too."""
     if not same_origin(headers):
         return None
     session = session_of(value for name, value in headers if name == "cookie")

@@ -59,8 +59,9 @@ class ApiLimits(msgspec.Struct, frozen=True, kw_only=True):
 class ApiDoors:
     """Everything `create_app` needs.
 
-    `chat` and `desk` are ASGI applications for WebSockets. `readiness` gives the reasons why this node should get no
-    traffic, none when all is well. `demo_session` is what the demo's pages log in with; None where there is no demo.
+    `sockets` is the ASGI application of `/v1/chat` and `/v1/desk`. `readiness` gives the reasons why this node should
+    get no traffic, none when all is well. `demo_session` is what the demo's pages log in with; None where there is no
+    demo.
     """
 
     services: Services
@@ -68,8 +69,7 @@ class ApiDoors:
     clock: Clock
     metrics: Metrics
     log: FilteringBoundLogger
-    chat: ASGIApp
-    desk: ASGIApp
+    sockets: ASGIApp
     readiness: Callable[[], Awaitable[dict[str, str]]]
     demo_session: Callable[[], Awaitable[dict[str, Any]]] | None
     version: str

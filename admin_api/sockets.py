@@ -41,7 +41,7 @@ async def upgrade_required(request: Request) -> Response:
 
 def socket_routes(doors: ApiDoors) -> list[BaseRoute]:
     routes: list[BaseRoute] = []
-    for path, app in (("/v1/chat", doors.chat), ("/v1/desk", doors.desk)):
-        routes.append(WebSocketRoute(path, Socket(app)))
+    for path in ("/v1/chat", "/v1/desk"):
+        routes.append(WebSocketRoute(path, Socket(doors.sockets)))
         routes.append(Route(path, upgrade_required, methods=None))
     return routes

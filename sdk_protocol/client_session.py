@@ -58,7 +58,7 @@ from sdk_protocol.outbox import Entry, Outbox, key_of, numbered
 from sdk_protocol.pacing import ANSWER_WITHIN, Clocks, backoff
 from sdk_protocol.states import DEVICE, ClientInput, ClientState, move
 
-MOST_UNHEARD = 3
+MOST_UNHEARD = 9
 _READY = frozenset({ClientState.SYNCING, ClientState.LIVE, ClientState.DRAINING})
 
 

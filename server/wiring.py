@@ -17,10 +17,12 @@ from server.bus.memory import MemoryBus
 from server.bus.redis import RedisBus
 from server.config import ConfigError
 from server.gateway.acks import AckBook
+from server.gateway.asgi import AsgiDoors
 from server.gateway.doors import Doors
 from server.gateway.drain import drain
 from server.gateway.house import House
 from server.gateway.hub import Hub
+from server.gateway.picows import Port
 from server.gateway.presence import Presence
 from server.gateway.queue import Queue
 from server.gateway.sweep import Sweep
@@ -135,6 +137,12 @@ class Node:
             agents=self.services.agents,
             waiting=Waiting(database, clock),
         )
+        admit = config.sockets.admit
+        self.doors = Doors(
+            self.house,
+            Rates(clock, admit.burst if admit else None, admit.seconds if admit else 1.0, "new sockets"),
+            cookie_of,
+        )
         self.queue = Queue(self.house)
         self.sweep = Sweep(self.house)
         self.outbox = PushOutbox(self.services.notifications, clock, self.metrics, get_logger("deskbell.push"))
@@ -178,9 +186,6 @@ class Node:
 
     def app(self, version: str, demo_session: Callable[[], Awaitable[dict[str, Any]]] | None = None) -> Starlette:
         """The HTTP and WebSocket doors of this node."""
-        admit = self.config.sockets.admit
-        admission = Rates(self.clock, admit.burst if admit else None, admit.seconds if admit else 1.0, "new sockets")
-        doors = Doors(self.house, admission, cookie_of)
         return create_app(
             ApiDoors(
                 services=self.services,
@@ -188,14 +193,17 @@ class Node:
                 clock=self.clock,
                 metrics=self.metrics,
                 log=get_logger("deskbell.api"),
-                chat=doors.chat,
-                desk=doors.desk,
+                sockets=AsgiDoors(self.doors),
                 readiness=self._readiness,
                 demo_session=demo_session,
                 version=version,
                 database_info=lambda: self.health.database,
             )
         )
+
+    def port(self, most_bytes: int) -> Port:
+        """The WebSocket doors once more, for a port of their own. `most_bytes`: of one message."""
+        return Port(self.doors, most_bytes)
 
     async def drain(self, hurry: asyncio.Event | None = None) -> None:
         """Not ready any more; ask the sockets to leave, wait for what is under way, and close them. `hurry` ends the

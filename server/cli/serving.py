@@ -79,9 +79,10 @@ async def serve_node(
     for number in (signal.SIGTERM, signal.SIGINT):
         # The first asks to leave in good order, a second one not to wait for it.
         loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
-    listening = [_listen(config.http.host, config.http.port)]
-    if config.http.gateway_port is not None:
-        listening.append(_listen(config.http.host, config.http.gateway_port))
+    listening = _listen(config.http.host, config.http.port)
+    sockets = None
+    if config.http.gateway_port is not None and "gateway" in roles:
+        sockets = _listen(config.http.host, config.http.gateway_port)
     clock = SystemClock()
     node = await Node.open(config, clock, url, load_secret_key(config), roles)
     try:
@@ -89,20 +90,20 @@ async def serve_node(
             await prepare(node)
         app = only_for(node.app(version("deskbell"), demo_session), roles)
         memory.settle()
-        servers = [_Server(_server_config(app)) for _ in listening]
+        server, port = _Server(_server_config(app)), node.port(MESSAGE_BYTES)
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(_NotOurFault())
         async with asyncio.TaskGroup() as group:
-            for server, sock in zip(servers, listening, strict=True):
-                group.create_task(server.serve(sockets=[sock]))
+            group.create_task(server.serve(sockets=[listening]))
             watching = group.create_task(_watch(node, embedded)) if embedded else None
-            for server in servers:
-                await server.listening.wait()
-            await ready(node, _base_url(config, listening[0]))
+            await server.listening.wait()
+            if sockets is not None:
+                await port.listen(sockets, BACKLOG)
+            await ready(node, _base_url(config, listening))
             await stop.wait()
             await node.drain(hurry)
-            for server in servers:
-                server.should_exit = True
+            port.close()
+            server.should_exit = True
             if watching:
                 watching.cancel()
     finally:

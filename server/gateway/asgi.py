@@ -10,11 +10,15 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from server.gateway.doors import Refusal
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
+    from server.gateway.doors import Doors
     from server.gateway.transport import Receiver
 
+    Scope = MutableMapping[str, Any]
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
@@ -80,6 +84,9 @@ class AsgiTransport:
             try:
                 await self._read(receive, receiver)
             finally:
+                self._closing = self._closing or (1006, "")
+                self._queue.clear()
+                self._buffered = 0
                 receiver.on_close()
                 writing.cancel()
 
@@ -112,3 +119,34 @@ class AsgiTransport:
         except OSError:
             # The peer is gone while we wrote; the reading side is told by the server and ends the connection.
             return
+
+
+class AsgiDoors:
+    """The doors as one ASGI application of WebSockets."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        headers = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+        entry = self._doors.enter(scope["path"], scope.get("subprotocols") or [], headers)
+        if isinstance(entry, Refusal):
+            await _refuse(send, entry)
+            return
+        await send({"type": "websocket.accept", "subprotocol": entry.subprotocol})
+        transport = AsgiTransport(send, scope.get("extensions", {}).get(EXTENSION))
+        await transport.serve(receive, entry.connect(transport))
+
+
+async def _refuse(send: Send, refusal: Refusal) -> None:
+    """Answer the handshake with plain HTTP."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", **refusal.headers}
+    await send(
+        {
+            "type": "websocket.http.response.start",
+            "status": refusal.status,
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "websocket.http.response.body", "body": refusal.detail.encode()})

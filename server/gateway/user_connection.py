@@ -330,8 +330,11 @@ class UserConnection(Connection[ServerSession]):
             self.close(CloseCode.REVOKED, "this user was erased")
         elif standing.auth_gen > self.auth_gen:
             self.revoked(standing.auth_gen)
-        elif standing.usn > cursor.offered and cursor.room:
-            self._pump.run()
+        elif standing.usn > cursor.offered:
+            if cursor.room:
+                self._pump.run()
+            else:
+                self._pump.wait()
 
     def counts_in(self, history: str) -> bool:
         """Whether the device's cursor is of the history in which something was just read.

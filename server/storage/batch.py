@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from server.domain.errors import DomainError, NotFound
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from server.domain.conversation import Conversation
     from server.domain.events import Event
-    from server.storage.database import Session
+    from server.storage.database import Database, Session
 
 UserKey = tuple[UUID, UUID]
 Outcome = Numbered | DomainError
@@ -39,10 +40,11 @@ _NO_AUTHOR = ("", "", None)
 class Written(msgspec.Struct):
     """What a batch did: an outcome for each intent in order, and what everybody else should hear of.
 
-    history: of the database it was written in; None if none of its users exist.
+    history, transaction: the database's, and the number of the transaction in it; None if none of its users exist.
     """
 
     history: str | None
+    transaction: str | None
     outcomes: list[Outcome]
     events: list[Event]
     touched: list[Conversation]
@@ -53,7 +55,7 @@ async def write_batch(session: Session, intents: Sequence[AnyIntent], now: datet
 
     `grace`: how long a push waits for the ack of a device that has a foreground socket.
     """
-    ledgers = await _lock(session, intents, now)
+    ledgers, transaction = await _lock(session, intents, now)
     await _load(session, intents, ledgers)
     outcomes: list[Outcome] = []
     for intent in intents:
@@ -68,19 +70,40 @@ async def write_batch(session: Session, intents: Sequence[AnyIntent], now: datet
     await _write(session, list(ledgers.values()), now, grace)
     return Written(
         next((ledger.history for ledger in ledgers.values()), None),
+        transaction,
         outcomes,
         [event for ledger in ledgers.values() for event in ledger.events],
         [conversation for ledger in ledgers.values() for conversation in ledger.touched.values()],
     )
 
 
-async def _lock(session: Session, intents: Sequence[AnyIntent], now: datetime) -> dict[UserKey, Ledger]:
+async def committed(database: Database, written: Written) -> bool | None:
+    """Whether `written`, of which the answer to COMMIT was lost, has been committed; None: it is still under way.
+
+    Raises Unavailable. A failover that lost commits may have given the number to another transaction: no.
+    """
+    if written.transaction is None:
+        return False
+    try:
+        row = await database.row("find_outcome", written.transaction)
+    except asyncpg.PostgresError:  # a number that this database has not come to
+        return False
+    assert row is not None
+    if row["history"] != written.history:
+        return False
+    return None if row["outcome"] == "in progress" else row["outcome"] == "committed"
+
+
+async def _lock(
+    session: Session, intents: Sequence[AnyIntent], now: datetime
+) -> tuple[dict[UserKey, Ledger], str | None]:
     users = list({(intent.app_id, intent.user_id) for intent in intents})
     rows = await session.rows("lock_users", *_columns(users, 2))
-    return {
+    ledgers = {
         (row["app_id"], row["user_id"]): Ledger(row["app_id"], row["user_id"], row["usn"], now, row["history"])
         for row in rows
     }
+    return ledgers, rows[0]["transaction"] if rows else None
 
 
 async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[UserKey, Ledger]) -> None:

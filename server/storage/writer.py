@@ -6,13 +6,15 @@ not wait for company. Users are hashed to a lane; a lane has one transaction und
 user are written in the order in which they were handed over. An outcome is given only after the commit (rule 2).
 
 What happens when PostgreSQL goes away in the middle: the batch is written again on a new connection, for as long as
-`PATIENCE_S` allows. If the lost commit had in fact happened, client ids find the first result. After that the waiting
-callers get Unavailable; nothing is known to be written, and the same id may be tried again.
+`PATIENCE_S` allows. When the answer to COMMIT was lost, PostgreSQL is asked first what became of the transaction, so
+what has no id of its own (a rating, a status) is not written twice either. After that the waiting callers get
+Unavailable; nothing is known to be written, and the same id may be tried again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from server.domain.errors import DomainError, Unavailable
-from server.storage.batch import Outcome, Written, write_batch
+from server.storage.batch import Outcome, Written, committed, write_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -178,11 +180,16 @@ class Writer:
         deadline = self._clock.monotonic() + PATIENCE_S
         contended = 0
         while True:
+            written: Written | None = None
             try:
                 async with self._database.transaction() as session:
                     written = await write_batch(session, intents, self._clock.now(), self._grace)
             except Unavailable as lost:
-                if self._clock.monotonic() >= deadline:
+                outcome = False if written is None else await self._outcome(written, deadline)
+                if outcome:
+                    assert written is not None
+                    return self._told(intents, written)
+                if outcome is None or self._clock.monotonic() >= deadline:
                     return [lost] * len(intents)
                 await self._clock.sleep(RETRY_PAUSE_S)
             except asyncpg.PostgresError as error:
@@ -195,11 +202,26 @@ class Writer:
                     raise
                 return [outcome for intent in intents for outcome in await self._alone(intent)]
             else:
-                self._metrics.commits.inc()
-                self._metrics.commit_items.inc(len(intents))
-                self._metrics.commit_batch_size.observe(len(intents))
-                self._announce(written)
-                return written.outcomes
+                return self._told(intents, written)
+
+    async def _outcome(self, written: Written, deadline: float) -> bool | None:
+        """Whether a batch was committed of which nobody knows; None if nobody can say before `deadline`."""
+        while True:
+            with contextlib.suppress(Unavailable):
+                known = await committed(self._database, written)
+                if known is not None:
+                    return known
+            if self._clock.monotonic() >= deadline:
+                return None
+            await self._clock.sleep(RETRY_PAUSE_S)
+
+    def _told(self, intents: list[AnyIntent], written: Written) -> list[Outcome]:
+        """It is committed: say so."""
+        self._metrics.commits.inc()
+        self._metrics.commit_items.inc(len(intents))
+        self._metrics.commit_batch_size.observe(len(intents))
+        self._announce(written)
+        return written.outcomes
 
     async def _alone(self, intent: AnyIntent) -> list[Outcome]:
         try:

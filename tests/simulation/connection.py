@@ -345,9 +345,12 @@ class Connection:
             return
         if standing.auth_gen > self.auth_gen:
             self.revoked(standing.auth_gen)
-        elif standing.usn > cursor.offered and cursor.room:
+        elif standing.usn > cursor.offered:
             self.world.count("gaps found by the sweep")
-            self._pump.run()
+            if cursor.room:
+                self._pump.run()
+            else:
+                self._pump.wait()
 
     def counts_in(self, history: str) -> bool:
         """Whether the device's cursor is of the history in which something was just read."""

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 class Pump:
     """`server.gateway.resume.Pump`: reads the log wherever hints are not enough, at most one run at a time."""
 
-    __slots__ = ("_again", "_connection", "_idle_pages", "_running", "_waiting")
+    __slots__ = ("_again", "_asked_at", "_connection", "_idle_pages", "_running", "_waiting")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._idle_pages = 0
+        self._asked_at: int | None = None
         self._running = False
         self._again = False
         self._waiting = False
@@ -63,6 +64,7 @@ class Pump:
             connection.node.later(RETRY_S, self._read)
             return
         world.count("pages read")
+        self._asked_at = connection.last_offered
         # The answer is of the moment of asking or of a later one; either is possible, and hints come in between.
         if world.dice.random() < 0.5:
             found = world.db.after(connection.user_id, cursor.offered, connection.node.page)
@@ -81,7 +83,6 @@ class Pump:
         if found and not connection.counts_in(history):
             self._running = False
             return
-        offered = connection.last_offered
         for logged in found:
             judgement = connection.offer_from_log(logged)
             if judgement is Judgement.FULL:
@@ -92,7 +93,9 @@ class Pump:
         if connection.closed:
             self._running = False
         elif len(found) == connection.node.page or self._again:
-            self._idle_pages = 0 if connection.last_offered != offered or self._again else self._idle_pages + 1
+            # Hints that came while the page was under way are progress, too.
+            progress = connection.last_offered != self._asked_at or self._again
+            self._idle_pages = 0 if progress else self._idle_pages + 1
             if connection.world.oracle.idle_page(connection, self._idle_pages):
                 self._running = False
             else:

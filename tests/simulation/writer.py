@@ -147,16 +147,29 @@ class Transaction:
             if node_lives:
                 self._node.later(world.database_time(), self._lost)
             return
-        visible = db.commit(self._ledgers)
+        history, visible = db.epoch_name, db.commit(self._ledgers)
         db.release(self)
         world.count("commits")
         if not node_lives:
             world.count("commits whose node had died")
         elif unknown:
             world.count("commits with unknown outcome")
-            self._node.later(world.database_time(), self._lost)
+            self._node.later(world.database_time(), self._ask, history, visible)
         else:
             self._node.later(world.database_time(), self._committed, visible)
+
+    def _ask(self, history: str, visible: dict[UUID, list[Logged]]) -> None:
+        """The answer to COMMIT was lost: what has become of it?"""
+        node = self._node
+        if not node.world.db.away:
+            if node.history() == history:
+                self._committed(visible)
+            else:
+                self._lost()
+        elif node.world.now >= self._deadline:
+            self._give_up()
+        else:
+            node.later(RETRY_PAUSE_S, self._ask, history, visible)
 
     def _committed(self, visible: dict[UUID, list[Logged]]) -> None:
         for user_id, logged in visible.items():
@@ -170,9 +183,12 @@ class Transaction:
         node = self._node
         node.world.db.release(self)
         if node.world.now >= self._deadline:
-            node.world.count("batches given up")
-            lost = Unavailable("The database is not available; try again with the same id.")
-            node.writer.written(self._lane, self._taken, [lost] * len(self._intents))
+            self._give_up()
             return
         node.world.count("batches written again")
         node.later(RETRY_PAUSE_S, self._lock)
+
+    def _give_up(self) -> None:
+        self._node.world.count("batches given up")
+        lost = Unavailable("The database is not available; try again with the same id.")
+        self._node.writer.written(self._lane, self._taken, [lost] * len(self._intents))

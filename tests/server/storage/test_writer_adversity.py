@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
 import pytest
 
 from server.domain.errors import DomainError, Unavailable
+from server.domain.intents import Rate
 from server.domain.numbering import Numbered
 from server.storage import writer as writer_module
 from tests.server.storage.world import World, log_of, seqs_of, world_on
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from server.storage.database import Session
     from tests.support.postgres import PostgresForTests
 
 
@@ -136,3 +140,90 @@ async def test_a_connection_lost_under_a_batch_is_written_again(world: World, po
             with contextlib.suppress(Unavailable):
                 stored = await seqs_of(world, user_id, conversation_id)
     assert stored == list(range(1, 28))
+
+
+async def test_what_was_committed_without_an_answer_is_not_written_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two verdicts have no ids: written again, both would be new."""
+    user_id = await world.user()
+    conversation_id, _ = await world.open(user_id)
+    rates = [
+        Rate(
+            app_id=world.app_id,
+            user_id=user_id,
+            conversation_id=conversation_id,
+            author=world.author(user_id),
+            score=score,
+        )
+        for score in (1, 5)
+    ]
+    lose = losing_answers(world, monkeypatch)
+    before = len(world.announced)
+    with lose(1):
+        outcomes = await world.writer.append(rates)
+    assert [outcome.seq for outcome in outcomes if isinstance(outcome, Numbered)] == [3, 4]
+    assert await seqs_of(world, user_id, conversation_id) == [1, 2, 3, 4]
+    assert len(world.announced) == before + 1, "it is news to the others, and once"
+
+
+async def test_what_was_rolled_back_without_an_answer_is_written_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await world.user()
+    conversation_id, _ = await world.open(user_id)
+    with losing_answers(world, monkeypatch)(2, committed=False):
+        outcome = await world.writer.append_one(world.post(user_id, conversation_id))
+    assert outcome.seq == 3
+    assert await seqs_of(world, user_id, conversation_id) == [1, 2, 3]
+
+
+async def test_an_outcome_of_another_history_is_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failover that lost the commit the number of the transaction may belong to another one."""
+    user_id = await world.user()
+    conversation_id, _ = await world.open(user_id)
+    message = world.message(world.author(user_id))
+
+    async def fail_over() -> None:
+        async with world.database.session() as session:
+            await session.connection.execute("update installation set epoch = 'another'")
+
+    with losing_answers(world, monkeypatch)(1, then=fail_over):
+        outcome = await world.writer.append_one(world.post(user_id, conversation_id, message))
+    assert outcome.duplicate, "it was written again, and here the first one was still there"
+
+
+def losing_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A block in which the answers to the next commits are lost."""
+    transaction = world.database.transaction
+    nothing = Unavailable("the connection broke")
+
+    @contextlib.contextmanager
+    def block(
+        times: int, *, committed: bool = True, then: Callable[[], Awaitable[None]] | None = None
+    ) -> Iterator[None]:
+        left = times
+
+        @contextlib.asynccontextmanager
+        async def losing(**options: bool) -> AsyncIterator[Session]:
+            nonlocal left
+            mine, left = left > 0, left - 1
+            if mine and not committed:
+                with contextlib.suppress(ZeroDivisionError):
+                    async with transaction(**options) as session:
+                        yield session
+                        raise ZeroDivisionError
+            else:
+                async with transaction(**options) as session:
+                    yield session
+            if mine:
+                if then is not None:
+                    await then()
+                raise nothing
+
+        with monkeypatch.context() as patched:
+            patched.setattr(world.database, "transaction", losing)
+            yield
+        assert left <= 0
+
+    return block

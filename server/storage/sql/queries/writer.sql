@@ -4,13 +4,21 @@
 -- scope: user
 -- Lock the users of a batch, in ascending order, so that two batches cannot deadlock. Their rows are the locks
 -- under which events are numbered; what is read after this statement is the newest there is. `history`: find_history.
-select u.app_id, u.user_id, u.usn,
+-- `transaction`: its own number, to ask after its outcome when the answer to COMMIT was lost.
+select u.app_id, u.user_id, u.usn, pg_current_xact_id()::text as transaction,
     (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history
 from end_user u
 join unnest($1::uuid[], $2::uuid[]) as want (app_id, user_id)
     on u.app_id = want.app_id and u.user_id = want.user_id
 order by u.user_id, u.app_id
 for update of u;
+
+-- name: find_outcome
+-- scope: reference
+-- What has become of a transaction: committed, aborted, in progress; null if it was too long ago. Numbers of
+-- transactions mean something only in the history they are of.
+select pg_xact_status($1::text::xid8) as outcome,
+    (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history;
 
 -- name: load_heads
 -- scope: user

@@ -1,0 +1,107 @@
+"""What the same machine does at best, measured in the same run: rows into one table, frames over bare sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import asyncpg
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from loadtests import meters
+
+BATCH = 150
+LANES = 4
+
+
+async def bare_insert(dsn: str, seconds: float) -> float:
+    """Rows a second into one table with one unique index, `BATCH` in one statement and transaction, over `LANES`
+    connections: the volume of a message, nothing else."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("drop table if exists ceiling")
+    await connection.execute(
+        "create table ceiling (id uuid primary key, user_id uuid, seq bigint, at timestamptz, body text)"
+    )
+    await connection.close()
+    written = 0
+    until = time.monotonic() + seconds
+
+    async def lane() -> None:
+        nonlocal written
+        connection = await asyncpg.connect(dsn)
+        statement = await connection.prepare(
+            "insert into ceiling"
+            " select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[])"
+        )
+        user, now, body = uuid4(), datetime.now(UTC), "x" * 180
+        while time.monotonic() < until:
+            await statement.fetch(
+                [uuid4() for _ in range(BATCH)], [user] * BATCH, list(range(BATCH)), [now] * BATCH, [body] * BATCH
+            )
+            written += BATCH
+        await connection.close()
+
+    began = time.monotonic()
+    await asyncio.gather(*[lane() for _ in range(LANES)])
+    rate = written / (time.monotonic() - began)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("drop table ceiling")
+    await connection.close()
+    return rate
+
+
+class Bouncer(WSListener):
+    """A client of the bare server: sends a frame, waits for its two echoes, sends the next."""
+
+    def __init__(self, frame: bytes, until: float) -> None:
+        self._frame = frame
+        self._until = until
+        self._heard = 0
+        self.over = asyncio.Event()
+
+    @property
+    def bounced(self) -> int:
+        return self._heard // 2
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        transport.send(WSMsgType.TEXT, self._frame)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self._heard += 1
+        if self._heard % 2:
+            return
+        if time.monotonic() < self._until:
+            transport.send(WSMsgType.TEXT, self._frame)
+        else:
+            transport.disconnect()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.over.set()
+
+
+async def bare_echo(transport: str, sockets: int, seconds: float) -> float:
+    """Frames a second of server CPU for a bare server that sends each back twice, as `ok` and the event at a second
+    device are two frames out for one in: the same transport and sizes, no work."""
+    frame = b'{"t":"send","ref":1,"conversation":"%s","id":"%s","body":{"kind":"text","text":"%s"}}' % (
+        str(uuid4()).encode(),
+        str(uuid4()).encode(),
+        b"x" * 150,
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "loadtests.echo", transport, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        url = f"ws://127.0.0.1:{int(await process.stdout.readline())}/v1/chat"
+        before, until = meters.cpu_of(process.pid), time.monotonic() + seconds
+        bouncers = [Bouncer(frame, until) for _ in range(sockets)]
+        for bouncer in bouncers:
+            await ws_connect(lambda bouncer=bouncer: bouncer, url)
+        await asyncio.gather(*[bouncer.over.wait() for bouncer in bouncers])
+        return sum(bouncer.bounced for bouncer in bouncers) / (meters.cpu_of(process.pid) - before)
+    finally:
+        process.kill()
+        await process.wait()

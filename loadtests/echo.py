@@ -1,0 +1,59 @@
+"""A bare WebSocket server: `python -m loadtests.echo port|asgi` prints its port and sends every frame back twice."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from typing import Any
+
+import uvloop
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
+
+
+class Twice(WSListener):
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.TEXT:
+            data = frame.get_payload_as_bytes()
+            transport.send(WSMsgType.TEXT, data)
+            transport.send(WSMsgType.TEXT, data)
+        elif frame.msg_type == WSMsgType.CLOSE:
+            transport.disconnect()
+
+
+def _listener(_request: WSUpgradeRequest) -> Twice:
+    return Twice()
+
+
+async def twice(scope: Any, receive: Any, send: Any) -> None:
+    """The same as an ASGI application."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        for _ in range(2):
+            await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def main(transport: str) -> None:
+    sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    sys.stdout.write(f"{sock.getsockname()[1]}\n")
+    sys.stdout.flush()
+    if transport == "port":
+        await ws_create_server(_listener, sock=sock, read_buffer_init_size=1024)
+        await asyncio.Event().wait()
+    import uvicorn
+
+    config = uvicorn.Config(
+        twice,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+    )
+    await uvicorn.Server(config).serve(sockets=[sock])
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1]))

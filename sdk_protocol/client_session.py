@@ -31,6 +31,7 @@ from sdk_protocol.effects import (
     Transmit,
 )
 from sdk_protocol.errors import ErrorCode, Malformed, WrongState
+from sdk_protocol.fields import MAX_INTEGER
 from sdk_protocol.frames import (
     Ack,
     Device,
@@ -137,14 +138,15 @@ class ClientSession:
         self._begin(Clocks(now, wall))
         self._clocks.deaf_at = now + ANSWER_WITHIN
         known = self.epoch is not UNSET
-        self.attempt += 1
+        self.attempt = min(self.attempt, MAX_INTEGER) + 1
         hello = Hello(
             token=self.token,
             device=self.device,
             epoch=self.epoch,
             usn=self.usn if known else UNSET,
             foreground=self.showing,
-            attempt=self.attempt,
+            # Somebody may have counted to the end; without a number the last hello to arrive wins.
+            attempt=self.attempt if self.attempt <= MAX_INTEGER else UNSET,
             caps=UNSET if self.caps is None else self.caps,
         )
         return [Transmit(hello)]

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from sdk_protocol.client_session import ClientSession, DeviceState
 from sdk_protocol.effects import (
@@ -13,6 +14,7 @@ from sdk_protocol.effects import (
     Transmit,
 )
 from sdk_protocol.errors import ErrorCode, WrongState
+from sdk_protocol.fields import MAX_INTEGER
 from sdk_protocol.frames import (
     Drain,
     Error,
@@ -190,3 +192,12 @@ def test_4400_after_welcome_is_final_and_a_welcome_forgives() -> None:
     assert [type(effect) for effect in session.disconnected(4400, 4.0, 0.5)] == [Reconnect]
     connected(session)
     assert session.disconnected(4400, 5.0, 0.5) == [Stop(4400)]
+
+
+def test_a_device_counted_to_the_end_says_hello_without_a_number() -> None:
+    session = ClientSession(DEVICE, "jwt")
+    session.connect(0.0, WALL)
+    give(session, Error(code=ErrorCode.CONFLICT, message="stale", retry=True, attempt=MAX_INTEGER), 0.1)
+    for _ in range(3):
+        session.disconnected(4000, 0.2, 0.0)
+        assert transmitted(session.connect(1.0, WALL))[0].attempt is UNSET

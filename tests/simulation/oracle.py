@@ -92,7 +92,8 @@ class Oracle:
             return
         if written.repeated:
             return
-        if written.refused:
+        # An app killed between hearing of it and forgetting it has not heard of it: it sends the message again.
+        if written.refused and event.client_id not in written.phone.disk.outbox:
             raise Violation("refused for good", f"message {event.client_id} was refused, and is stored")
         sender = (written.phone.number, event.conversation_id)
         newest = self._newest.get(sender, 0)

@@ -159,7 +159,9 @@ export class UserClient {
     const resume = cursor && !this.#wantSnapshot ? { epoch: cursor.epoch, usn: cursor.usn } : {};
     const device = { id: this.device, platform: "web", sdk: "deskbell-web/0.1", locale: navigator.language };
     this.#countOn(this.#attempt + 1);
-    return { t: "hello", token: await this.token(fresh), device, ...resume, attempt: this.#attempt, foreground: isVisible() };
+    // Somebody may have counted to the end; without a number the last hello to arrive wins.
+    const attempt = Number.isSafeInteger(this.#attempt) ? { attempt: this.#attempt } : {};
+    return { t: "hello", token: await this.token(fresh), device, ...resume, ...attempt, foreground: isVisible() };
   }
 
   /** @param {number} attempt the newest that is known: another tab may have come first, or the count was forgotten */

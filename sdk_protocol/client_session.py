@@ -1,8 +1,8 @@
 """The device's end of `/v1/chat`: what an SDK in any language has to do, without I/O (docs/protocol.md).
 
 Frames, the caller's wishes and the time go in (`now`: monotonic seconds), effects come out (`effects.py`); carry them
-out in their order. Whoever carries out `Persist`, `Forget`, `Store` and `Replace` durably keeps `state()`, and a crash
-anywhere loses nothing.
+out in their order. Whoever carries out `Persist`, `Forget`, `Store` and `Replace` durably, and writes down a `Hello`'s
+`attempt` before sending it, keeps `state()`, and a crash anywhere loses nothing.
 
 One connection: open the socket → `connect` → `receive` for every message, `tick` when `next_deadline` has come →
 `disconnected` when it is closed → `Reconnect` says when to begin again.
@@ -11,10 +11,12 @@ One connection: open the socket → `connect` → `receive` for every message, `
 from typing import Any
 from uuid import UUID
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
-from sdk_protocol.closing import CloseCode, may_reconnect
+from sdk_protocol.attempts import Attempts
+from sdk_protocol.closing import CloseCode
 from sdk_protocol.codec import JSON, Codec
+from sdk_protocol.device_state import DeviceState
 from sdk_protocol.effects import (
     Accepted,
     Deliver,
@@ -61,14 +63,6 @@ from sdk_protocol.states import DEVICE, ClientInput, ClientState, move
 _READY = frozenset({ClientState.SYNCING, ClientState.LIVE, ClientState.DRAINING})
 
 
-class DeviceState(Struct, kw_only=True):
-    """What survives a restart of the app. Encodes to JSON as it is."""
-
-    epoch: str | UnsetType = UNSET
-    usn: int = 0
-    outbox: list[Open | Send] = []
-
-
 class ClientSession:
     """One device of one user, over any number of connections."""
 
@@ -95,7 +89,7 @@ class ClientSession:
         self.log: dict[UUID, list[Event]] | None = {} if keep_log else None
         """The events of each conversation since the last snapshot, if asked for."""
         self._outbox = Outbox()
-        self._attempt = 0
+        self._attempts = Attempts()
         self._next_ref = 0
         self._token_refused = False
         self._wait: float | None = None
@@ -112,7 +106,8 @@ class ClientSession:
 
     def state(self) -> DeviceState:
         """A copy of what has to survive."""
-        return DeviceState(epoch=self.epoch, usn=self.usn, outbox=self._outbox.frames())
+        attempt = self._attempts.newest
+        return DeviceState(epoch=self.epoch, usn=self.usn, attempt=attempt, outbox=self._outbox.frames())
 
     def restore(self, state: DeviceState) -> None:
         """Continue from what was stored. Raises `WrongState` unless offline."""
@@ -120,6 +115,7 @@ class ClientSession:
             raise WrongState("restore the state before connecting")
         self.epoch = state.epoch
         self.usn = state.usn
+        self._attempts.know(state.attempt)
         self._outbox = Outbox(state.outbox)
 
     # What the caller wants.
@@ -137,6 +133,7 @@ class ClientSession:
             usn=self.usn if known else UNSET,
             foreground=self.showing,
             caps=UNSET if self.caps is None else self.caps,
+            attempt=self._attempts.next(),
         )
         return [Transmit(hello)]
 
@@ -200,15 +197,14 @@ class ClientSession:
         the server asked to wait in its HTTP 503."""
         if self.phase is ClientState.STOPPED:
             return []
-        if not may_reconnect(code):
+        if self._attempts.final(code):
             self.phase = move(DEVICE, self.phase, ClientInput.STOP)
             return [Stop(code)]
         self.phase = move(DEVICE, self.phase, ClientInput.DISCONNECTED)
         if self._clocks.drained_at is not None:
             after = max(0.0, self._clocks.drained_at - now)
         else:
-            after = max(retry_after, chance * backoff(self._attempt))
-            self._attempt += 1
+            after = self._attempts.wait(chance, retry_after)
         refused = self._token_refused or code == CloseCode.TOKEN_EXPIRED
         self._begin(Clocks())
         if refused:
@@ -259,6 +255,8 @@ class ClientSession:
                 return self._welcome(frame, now)
             case Error():
                 self._token_refused = frame.code is ErrorCode.UNAUTHORIZED
+                if frame.attempt is not UNSET:
+                    self._attempts.know(frame.attempt)
                 return [Deliver(frame)]
             case Drain():
                 return self._drain(frame, now)
@@ -271,6 +269,7 @@ class ClientSession:
         if not self._await_snapshot and (self.epoch not in (UNSET, welcome.epoch) or welcome.head < self.usn):
             return self._leave("another history, but no snapshot of it")
         self.phase = move(DEVICE, self.phase, ClientInput.WELCOME)
+        self._attempts.welcomed()
         self._announced = welcome.epoch
         if not self._await_snapshot:
             self.epoch = welcome.epoch
@@ -312,7 +311,7 @@ class ClientSession:
         if self._await_snapshot or synced.usn > self.usn:
             return self._leave(f"synced up to {synced.usn}, but the newest event is {self.usn}")
         self.phase = move(DEVICE, self.phase, ClientInput.SYNCED)
-        self._attempt = 0
+        self._attempts.synced()
         return [*self._ack(), Deliver(synced)]
 
     def _drain(self, drain: Drain, now: float) -> list[Effect]:

@@ -6,7 +6,7 @@ from uuid import UUID
 from msgspec import UNSET, UnsetType
 
 from sdk_protocol.errors import BadFrame, ErrorCode
-from sdk_protocol.fields import Count, EventSeq, Milliseconds, Ref, Resume, Seconds, Seq, Usn
+from sdk_protocol.fields import Attempt, Count, EventSeq, Milliseconds, Ref, Resume, Seconds, Seq, Usn
 from sdk_protocol.records import AgentInfo, AppInfo, Author, Limits, Summary, Transaction, UserInfo
 from sdk_protocol.user_frames import Frame
 
@@ -83,7 +83,10 @@ class Ok(Frame, tag="ok", kw_only=True, frozen=True):
 
 
 class Error(Frame, tag="error", kw_only=True, frozen=True):
-    """Not done. `message` is for a developer, `field` a dotted path. `events`: the newer ones, with `conflict`."""
+    """Not done. `message` is for a developer, `field` a dotted path. `events`: the newer ones, with `conflict`.
+
+    `attempt`: with the `conflict` that answers a stale `hello`, the newest one the server knows.
+    """
 
     ref: Ref | UnsetType = UNSET
     code: ErrorCode
@@ -92,6 +95,7 @@ class Error(Frame, tag="error", kw_only=True, frozen=True):
     retry_after_ms: Milliseconds | UnsetType = UNSET
     field: str | UnsetType = UNSET
     events: list[Event] | UnsetType = UNSET
+    attempt: Attempt | UnsetType = UNSET
 
     @staticmethod
     def of(bad: BadFrame) -> "Error":

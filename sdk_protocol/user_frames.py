@@ -9,6 +9,7 @@ from sdk_protocol.bodies import UserBody
 from sdk_protocol.errors import ErrorCode, Refused
 from sdk_protocol.fields import (
     HISTORY_EVENTS,
+    Attempt,
     Capability,
     EventSeq,
     Identifier,
@@ -27,7 +28,10 @@ class Frame(Struct, tag_field="t", kw_only=True, frozen=True, omit_defaults=True
 
 
 class Hello(Frame, tag="hello", kw_only=True, frozen=True):
-    """The first frame. `usn` and `epoch`: the last event stored on this device and the history it belongs to."""
+    """The first frame. `usn` and `epoch`: the last event stored on this device and the history it belongs to.
+
+    `attempt`: which hello of this device it is. One that is not newer than what the server has seen changes nothing.
+    """
 
     token: Token
     device: Device
@@ -35,6 +39,7 @@ class Hello(Frame, tag="hello", kw_only=True, frozen=True):
     usn: Usn | UnsetType = UNSET
     foreground: bool
     caps: Annotated[list[Capability], Meta(max_length=32)] | UnsetType = UNSET
+    attempt: Attempt | UnsetType = UNSET
 
 
 class Open(Frame, tag="open", kw_only=True, frozen=True):

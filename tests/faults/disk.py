@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from sdk_protocol.client_session import DeviceState
+from sdk_protocol.device_state import DeviceState
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from sdk_protocol.client_session import ClientSession, DeviceState
+from sdk_protocol.client_session import ClientSession
 from sdk_protocol.codec import MSGPACK
+from sdk_protocol.device_state import DeviceState
 from sdk_protocol.effects import (
     Accepted,
     Deliver,
@@ -48,16 +49,16 @@ MINE = Author(type="user", id="u1")
 def test_a_new_device_says_hello_without_numbers() -> None:
     session = ClientSession(DEVICE, "jwt", caps=["typing"], foreground=False)
     assert session.connect(0.0, WALL) == [
-        Transmit(Hello(token="jwt", device=DEVICE, foreground=False, caps=["typing"]))
+        Transmit(Hello(token="jwt", device=DEVICE, foreground=False, caps=["typing"], attempt=1))
     ]
     assert session.phase is ClientState.AWAIT_WELCOME
 
 
 def test_a_known_device_says_where_it_is() -> None:
     session = ClientSession(DEVICE, "jwt")
-    session.restore(DeviceState(epoch="e1", usn=7))
+    session.restore(DeviceState(epoch="e1", usn=7, attempt=3))
     assert transmitted(session.connect(0.0, WALL)) == [
-        Hello(token="jwt", device=DEVICE, epoch="e1", usn=7, foreground=True)
+        Hello(token="jwt", device=DEVICE, epoch="e1", usn=7, foreground=True, attempt=4)
     ]
     with pytest.raises(WrongState):
         session.restore(DeviceState())
@@ -139,7 +140,7 @@ def test_another_history_without_a_snapshot_is_not_believed(epoch: str, head: in
     session.connect(0.0, WALL)
     (leave,) = give(session, welcome(epoch=epoch, head=head))
     assert isinstance(leave, Disconnect)
-    assert session.state() == DeviceState(epoch="e1", usn=5)
+    assert session.state() == DeviceState(epoch="e1", usn=5, attempt=1)
 
 
 def test_acks_come_when_synced_and_when_idle() -> None:
@@ -175,7 +176,7 @@ def test_a_message_is_persisted_before_it_is_sent_and_forgotten_when_seen() -> N
     assert session.state().outbox == [plain]
     own = event(1, id=message_id(1), author=MINE)
     assert give(session, own) == [Store(own, "e1"), Forget(message_id(1))]
-    assert session.state() == DeviceState(epoch="e1", usn=1)
+    assert session.state() == DeviceState(epoch="e1", usn=1, attempt=1)
 
 
 def test_the_stream_may_be_faster_than_ok() -> None:
@@ -306,9 +307,9 @@ def test_an_epoch_counts_only_with_its_snapshot() -> None:
     session.connect(0.0, WALL)
     give(session, welcome(epoch="another", head=9, resume="snapshot"))
     session.disconnected(1006, 1.0, 0.0)
-    assert session.state() == DeviceState(epoch="e1", usn=5)
+    assert session.state() == DeviceState(epoch="e1", usn=5, attempt=1)
     assert transmitted(session.connect(2.0, WALL + 2)) == [
-        Hello(token="jwt", device=DEVICE, epoch="e1", usn=5, foreground=True)
+        Hello(token="jwt", device=DEVICE, epoch="e1", usn=5, foreground=True, attempt=2)
     ]
 
 

@@ -9,8 +9,9 @@ from msgspec import UNSET
 
 from sdk_protocol import effects as on
 from sdk_protocol import frames
-from sdk_protocol.client_session import ClientSession, DeviceState
+from sdk_protocol.client_session import ClientSession
 from sdk_protocol.codec import JSON, MSGPACK
+from sdk_protocol.device_state import DeviceState
 from sdk_protocol.frames import Device, Text
 from sdk_protocol.records import OpeningMessage
 from sdk_protocol.states import ClientState

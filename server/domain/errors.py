@@ -9,6 +9,7 @@
      ├── OutOfOrder            `after` names a message that is not stored (protocol.md, S3)
      ├── IdempotencyConflict   the same id was used for something else (S2)
      ├── Conflict              somebody wrote meanwhile; carries their events
+     │    └── StaleHello       …or said hello: this device itself, and this one comes late
      ├── RateLimited           later; `retry_after` in seconds
      └── Unavailable           not now, and nothing was written as far as we know; try the same id again
 
@@ -75,6 +76,19 @@ class Conflict(DomainError):
     def __init__(self, message: str, *, events: Sequence[Event] = (), field: str | None = None) -> None:
         super().__init__(message, field=field)
         self.events = tuple(events)
+
+
+class StaleHello(Conflict):
+    """A hello of a device that has said a newer one, number `newest`. A greater one succeeds."""
+
+    retry = True
+
+    def __init__(self, attempt: int, newest: int) -> None:
+        super().__init__(
+            f"This is hello {attempt} of this device and hello {newest} was here before: say it with a greater number.",
+            field="attempt",
+        )
+        self.newest = newest
 
 
 class RateLimited(DomainError):

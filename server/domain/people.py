@@ -47,13 +47,14 @@ class EndUser(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device says of itself."""
+    """What a device says of itself. `attempt`: which hello of the device this is, from 1 on; None: not numbered."""
 
     device_id: UUID
     platform: str
     sdk: str | None = None
     app_version: str | None = None
     locale: str | None = None
+    attempt: int | None = None
 
 
 def check_external_id(external_id: str, *, field: str = "external_id") -> str:

@@ -13,7 +13,7 @@ from sdk_protocol import frames, records
 from sdk_protocol.codec import EncodedEvent
 from sdk_protocol.errors import ErrorCode
 from server.domain import message
-from server.domain.errors import Conflict, DomainError, RateLimited, Unavailable
+from server.domain.errors import Conflict, DomainError, RateLimited, StaleHello, Unavailable
 from server.domain.events import AuthorType
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def error_frame(ref: int | msgspec.UnsetType, error: DomainError) -> frames.Erro
         retry_after_ms=int(retry_after * 1000) if retry_after is not None else UNSET,
         field=error.field if error.field is not None else UNSET,
         events=[event_frame(event, desk=True) for event in newer] if newer else UNSET,
+        attempt=error.newest if isinstance(error, StaleHello) else UNSET,
     )
 
 

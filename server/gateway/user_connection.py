@@ -111,7 +111,7 @@ class UserConnection(Connection[ServerSession]):
             elif isinstance(refusal, Unauthorized):
                 self.close(CloseCode.REVOKED, "the token is not accepted")
         finally:
-            # Neither welcomed nor refused for good (the database is away, or slow): come again later.
+            # Neither welcomed nor refused for good (the database is away or slow, the hello stale): come again later.
             if self.session.state is ServerState.AUTHENTICATING:
                 self.close(CloseCode.DRAIN, "not now")
 
@@ -128,6 +128,7 @@ class UserConnection(Connection[ServerSession]):
             sdk=device.sdk or None,
             app_version=device.app_version or None,
             locale=device.locale or None,
+            attempt=hello.attempt or None,
         )
         # Listen before the head is read: whatever is committed from here on is heard, or found in the log.
         self.key, self.device_id = key, device.id

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from server.domain.errors import StaleHello
 from server.domain.people import DeviceInfo, EndUser
 
 if TYPE_CHECKING:
@@ -108,10 +109,17 @@ async def put(session: Session, user: EndUser) -> EndUser:
 async def claim_device(
     session: Session, app_id: UUID, user_id: UUID, device: DeviceInfo, foreground_until: datetime | None, at: datetime
 ) -> tuple[Hold, UUID | None]:
-    """Make the device this user's. Also returns its last owner if that was somebody else: their tokens are gone."""
+    """Make the device this user's. Also returns its last owner if that was somebody else: their tokens are gone.
+
+    Raises StaleHello if a newer hello of the device was there before; the transaction must then be given up.
+    """
     await session.run("meet_device", app_id, device.device_id, user_id)
     owner = await session.row("lock_device_owner", app_id, device.device_id)
     assert owner is not None
+    if device.attempt is not None:
+        if device.attempt <= owner["attempt"]:
+            raise StaleHello(device.attempt, owner["attempt"])
+        await session.run("note_attempt", app_id, device.device_id, device.attempt)
     epoch, last = owner["epoch"], None
     if owner["user_id"] != user_id:
         last = owner["user_id"]

@@ -100,13 +100,15 @@ create table end_user (
     primary key (app_id, user_id)
 );
 
--- Who owns a device now. Changing hands raises `epoch`, so that a push prepared for the last owner is void.
+-- Who owns a device now. Changing hands raises `epoch`, so that a push prepared for the last owner is void. `attempt`: the
+-- newest hello of the device, whoever its user was; one that is not newer comes late (protocol.md). 0: none was numbered.
 -- shard: directory
 create table device_directory (
     app_id      uuid not null,
     device_id   uuid not null,
     user_id     uuid not null,
     epoch       bigint not null default 1,
+    attempt     bigint not null default 0,
     primary key (app_id, device_id)
 );
 

@@ -144,6 +144,7 @@ class Phone(End):
         epoch: str | None = None,
         foreground: bool = True,
         token: str | None = None,
+        attempt: int | None = None,
     ) -> frames.Welcome:
         self.say(
             frames.Hello(
@@ -152,6 +153,7 @@ class Phone(End):
                 usn=UNSET if usn is None else usn,
                 epoch=UNSET if epoch is None else epoch,
                 foreground=foreground,
+                attempt=UNSET if attempt is None else attempt,
             )
         )
         return await self.one(frames.Welcome)

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from sdk_protocol.codec import JSON, EncodedEvent
+from server.domain.errors import StaleHello
 from server.domain.intents import AddNote, MarkRead, Open, Post, Rate
 from server.domain.numbering import ClientKey, Ledger, Stored, opening_key
 from server.gateway.translate import encoded
@@ -106,6 +107,8 @@ class Database:
         self._world = world
         self.users = {user_id: Rows(user_id) for user_id in users}
         self.directory: dict[UUID, UUID] = {}
+        self.attempts: dict[UUID, int] = {}
+        """The newest hello of each device."""
         self.away = False
         self.crashes = 0
         self.epoch = 1
@@ -302,8 +305,12 @@ class Database:
         """The log of a user as `epoch` has or had it."""
         return self.users[user_id].log if epoch == self.epoch_name else self.past[(epoch, user_id)]
 
-    def say_hello(self, user_id: UUID, device_id: UUID) -> int:
-        """The device is this user's; returns the generation by which its newest socket holds it."""
+    def say_hello(self, user_id: UUID, device_id: UUID, attempt: int) -> int:
+        """The device is this user's; returns the generation by which its newest socket holds it. Raises StaleHello."""
+        newest = self.attempts.get(device_id, 0)
+        if attempt <= newest:
+            raise StaleHello(attempt, newest)
+        self.attempts[device_id] = attempt
         generations = self.users[user_id].generations
         generations[device_id] = generations.get(device_id, 0) + 1
         return generations[device_id]

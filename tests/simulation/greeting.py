@@ -10,7 +10,7 @@ from sdk_protocol import frames
 from sdk_protocol.closing import CloseCode
 from sdk_protocol.cursor import ReadCursor
 from sdk_protocol.records import Limits, UserInfo
-from server.domain.errors import Unavailable
+from server.domain.errors import StaleHello, Unavailable
 from server.domain.identity import Expired
 from server.gateway.translate import error_frame, time_text
 from tests.simulation.tokens import expiry_of
@@ -63,10 +63,22 @@ class Greeting:
     def _claim_device(self) -> None:
         if not self._goes_on():
             return
-        world = self._connection.world
-        self._generation = world.db.say_hello(self._user_id, self._hello.device.id)
+        world, hello = self._connection.world, self._hello
+        assert hello.attempt is not UNSET
+        try:
+            self._generation = world.db.say_hello(self._user_id, hello.device.id, hello.attempt)
+        except StaleHello as stale:
+            self._connection.node.later(world.database_time(), self._refused, stale)
+            return
         self._user = world.db.standing(self._user_id)
         self._connection.node.later(world.database_time(), self._claimed)
+
+    def _refused(self, stale: StaleHello) -> None:
+        """It came late: a newer one was here before, and nothing has changed."""
+        self._connection.world.count("hellos that came late")
+        if self._connection.finish(self._request):
+            self._connection.send(error_frame(UNSET, stale))
+            self._connection.not_now()
 
     def _claimed(self) -> None:
         if self._request.done:

@@ -30,6 +30,8 @@ export class UserClient {
   #ackTimer = 0;
   #refreshTimer = 0;
   #typingUntil = 0;
+  /** The newest hello this page knows of: its own, or the one the server told it of. */
+  #attempt = 0;
   /** The first hello asks for a snapshot: rides without a conversation have no thread to bring their news. */
   #wantSnapshot = true;
   /** @type {Set<() => void>} */
@@ -52,6 +54,7 @@ export class UserClient {
     this.connection = new Connection({
       url,
       hello: (fresh) => this.#hello(fresh),
+      refused: (error) => (this.#attempt = Math.max(this.#attempt, error.attempt ?? 0)),
       welcomed: (frame) => this.#welcomed(frame),
       received: (frame) => this.#received(frame),
       changed: () => this.#connectionChanged(),
@@ -154,7 +157,19 @@ export class UserClient {
     const { cursor } = this.model;
     const resume = cursor && !this.#wantSnapshot ? { epoch: cursor.epoch, usn: cursor.usn } : {};
     const device = { id: this.device, platform: "web", sdk: "deskbell-web/0.1", locale: navigator.language };
-    return { t: "hello", token: await this.token(fresh), device, ...resume, foreground: isVisible() };
+    const token = await this.token(fresh);
+    return { t: "hello", token, device, ...resume, foreground: isVisible(), attempt: await this.#nextAttempt() };
+  }
+
+  /** C6: stored before it is said. A browser that stores nothing counts as long as the page lives. */
+  async #nextAttempt() {
+    try {
+      this.#attempt = await this.store.next("attempt", this.#attempt);
+    } catch (error) {
+      console.warn("The number of this hello could not be stored", error);
+      this.#attempt += 1;
+    }
+    return this.#attempt;
   }
 
   /** @param {Frame} welcome */

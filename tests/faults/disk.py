@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 class Disk:
-    """What the app has stored: C1 and C2 as a local database would keep them."""
+    """What the app has stored: C1, C2 and C6 as a local database would keep them."""
 
     def __init__(self) -> None:
+        self.attempt = 0
         self.epoch: str | None = None
         self.usn = 0
         self.outbox: dict[UUID, frames.Open | frames.Send] = {}
 
     def state(self) -> DeviceState:
         epoch = UNSET if self.epoch is None else self.epoch
-        return DeviceState(epoch=epoch, usn=self.usn, outbox=list(self.outbox.values()))
+        return DeviceState(epoch=epoch, usn=self.usn, attempt=self.attempt, outbox=list(self.outbox.values()))

@@ -163,7 +163,8 @@ def test_a_welcome_makes_it_patient_again() -> None:
         unheard(session)
     connected(session)
     session.disconnected(1006, 0.0, 0.0)
-    assert [isinstance(*unheard(session), Stop) for _ in range(4)] == [False, False, False, True]
+    ends = [unheard(session) for _ in range(4)]
+    assert [isinstance(end, Stop) for (end,) in ends] == [False, False, False, True]
 
 
 def test_other_ends_of_a_connection_do_not_make_it_patient_again() -> None:

@@ -1,8 +1,8 @@
 """The device's end of `/v1/chat`: what an SDK in any language has to do, without I/O (docs/protocol.md).
 
 Frames, the caller's wishes and the time go in (`now`: monotonic seconds), effects come out (`effects.py`); carry them
-out in their order. Whoever carries out `Persist`, `Forget`, `Store` and `Replace` durably keeps `state()`, and a crash
-anywhere loses nothing.
+out in their order. Whoever carries out `Persist`, `Forget`, `Store` and `Replace` durably, and writes down a `Hello`'s
+`attempt` before sending it, keeps `state()`, and a crash anywhere loses nothing.
 
 One connection: open the socket → `connect` → `receive` for every message, `tick` when `next_deadline` has come →
 `disconnected` when it is closed → `Reconnect` says when to begin again.
@@ -11,10 +11,12 @@ One connection: open the socket → `connect` → `receive` for every message, `
 from typing import Any
 from uuid import UUID
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
-from sdk_protocol.closing import CloseCode, may_reconnect
+from sdk_protocol.attempts import Attempts
+from sdk_protocol.closing import CloseCode
 from sdk_protocol.codec import JSON, Codec
+from sdk_protocol.device_state import DeviceState
 from sdk_protocol.effects import (
     Accepted,
     Deliver,
@@ -31,7 +33,6 @@ from sdk_protocol.effects import (
     Transmit,
 )
 from sdk_protocol.errors import ErrorCode, Malformed, WrongState
-from sdk_protocol.fields import MAX_INTEGER
 from sdk_protocol.frames import (
     Ack,
     Device,
@@ -59,17 +60,7 @@ from sdk_protocol.outbox import Entry, Outbox, key_of, numbered
 from sdk_protocol.pacing import ANSWER_WITHIN, Clocks, backoff
 from sdk_protocol.states import DEVICE, ClientInput, ClientState, move
 
-MOST_UNHEARD = 9
 _READY = frozenset({ClientState.SYNCING, ClientState.LIVE, ClientState.DRAINING})
-
-
-class DeviceState(Struct, kw_only=True):
-    """What survives a restart of the app. Encodes to JSON as it is."""
-
-    epoch: str | UnsetType = UNSET
-    usn: int = 0
-    attempt: int = 0
-    outbox: list[Open | Send] = []
 
 
 class ClientSession:
@@ -98,11 +89,7 @@ class ClientSession:
         self.log: dict[UUID, list[Event]] | None = {} if keep_log else None
         """The events of each conversation since the last snapshot, if asked for."""
         self._outbox = Outbox()
-        self.attempt = 0
-        """How often this device has said hello. One that was forgotten costs a refused hello, no more."""
-        self._unheard = 0
-        """Sockets in a row that were closed with 4400 before `welcome`."""
-        self._failed = 0
+        self._attempts = Attempts()
         self._next_ref = 0
         self._token_refused = False
         self._wait: float | None = None
@@ -119,7 +106,8 @@ class ClientSession:
 
     def state(self) -> DeviceState:
         """A copy of what has to survive."""
-        return DeviceState(epoch=self.epoch, usn=self.usn, attempt=self.attempt, outbox=self._outbox.frames())
+        attempt = self._attempts.newest
+        return DeviceState(epoch=self.epoch, usn=self.usn, attempt=attempt, outbox=self._outbox.frames())
 
     def restore(self, state: DeviceState) -> None:
         """Continue from what was stored. Raises `WrongState` unless offline."""
@@ -127,7 +115,7 @@ class ClientSession:
             raise WrongState("restore the state before connecting")
         self.epoch = state.epoch
         self.usn = state.usn
-        self.attempt = state.attempt
+        self._attempts.know(state.attempt)
         self._outbox = Outbox(state.outbox)
 
     # What the caller wants.
@@ -138,16 +126,14 @@ class ClientSession:
         self._begin(Clocks(now, wall))
         self._clocks.deaf_at = now + ANSWER_WITHIN
         known = self.epoch is not UNSET
-        self.attempt = min(self.attempt, MAX_INTEGER) + 1
         hello = Hello(
             token=self.token,
             device=self.device,
             epoch=self.epoch,
             usn=self.usn if known else UNSET,
             foreground=self.showing,
-            # Somebody may have counted to the end; without a number the last hello to arrive wins.
-            attempt=self.attempt if self.attempt <= MAX_INTEGER else UNSET,
             caps=UNSET if self.caps is None else self.caps,
+            attempt=self._attempts.next(),
         )
         return [Transmit(hello)]
 
@@ -211,17 +197,14 @@ class ClientSession:
         the server asked to wait in its HTTP 503."""
         if self.phase is ClientState.STOPPED:
             return []
-        if self._slept(code):
-            self._unheard += 1
-        elif not may_reconnect(code):
+        if self._attempts.final(code):
             self.phase = move(DEVICE, self.phase, ClientInput.STOP)
             return [Stop(code)]
         self.phase = move(DEVICE, self.phase, ClientInput.DISCONNECTED)
         if self._clocks.drained_at is not None:
             after = max(0.0, self._clocks.drained_at - now)
         else:
-            after = max(retry_after, chance * backoff(self._failed))
-            self._failed += 1
+            after = self._attempts.wait(chance, retry_after)
         refused = self._token_refused or code == CloseCode.TOKEN_EXPIRED
         self._begin(Clocks())
         if refused:
@@ -273,7 +256,7 @@ class ClientSession:
             case Error():
                 self._token_refused = frame.code is ErrorCode.UNAUTHORIZED
                 if frame.attempt is not UNSET:
-                    self.attempt = max(self.attempt, frame.attempt)
+                    self._attempts.know(frame.attempt)
                 return [Deliver(frame)]
             case Drain():
                 return self._drain(frame, now)
@@ -286,7 +269,7 @@ class ClientSession:
         if not self._await_snapshot and (self.epoch not in (UNSET, welcome.epoch) or welcome.head < self.usn):
             return self._leave("another history, but no snapshot of it")
         self.phase = move(DEVICE, self.phase, ClientInput.WELCOME)
-        self._unheard = 0
+        self._attempts.welcomed()
         self._announced = welcome.epoch
         if not self._await_snapshot:
             self.epoch = welcome.epoch
@@ -328,7 +311,7 @@ class ClientSession:
         if self._await_snapshot or synced.usn > self.usn:
             return self._leave(f"synced up to {synced.usn}, but the newest event is {self.usn}")
         self.phase = move(DEVICE, self.phase, ClientInput.SYNCED)
-        self._failed = 0
+        self._attempts.synced()
         return [*self._ack(), Deliver(synced)]
 
     def _drain(self, drain: Drain, now: float) -> list[Effect]:
@@ -399,10 +382,6 @@ class ClientSession:
         return effects
 
     # Inside.
-
-    def _slept(self, code: int) -> bool:
-        """An app put to sleep between the handshake and its hello is closed with 4400, too: that is no fault of its."""
-        return code == CloseCode.PROTOCOL_ERROR and self.phase not in _READY and self._unheard < MOST_UNHEARD
 
     def _write(self, frame: Open | Send, now: float) -> list[Effect]:
         self._outbox.add(frame)

@@ -1,7 +1,8 @@
 """WebSocket close codes of the protocol and what they ask of a client (docs/protocol.md, *Codes*).
 
 The range is the rule, so that a client does the right thing with a code it has never heard of:
-4000 to 4399 (and everything below 4000, such as 1006 or 1012): reconnect; 4400 to 4999: final, stop.
+4000 to 4399 (and everything below 4000, such as 1006 or 1012): reconnect; 4400 to 4999: final, stop. A device makes one
+exception, for a 4400 before `welcome` (`attempts.py`).
 """
 
 from enum import IntEnum

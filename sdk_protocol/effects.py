@@ -8,7 +8,8 @@ from sdk_protocol.frames import Drain, Error, Event, Frame, Ok, Open, Page, Send
 
 
 class Transmit(Struct, frozen=True):
-    """Send this frame (encode it with the session's codec)."""
+    """Send this frame (encode it with the session's codec). Of a `Hello`, write down its `attempt` first: a device that
+    says the same one again is refused once before it is welcomed."""
 
     frame: Frame
 

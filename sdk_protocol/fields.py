@@ -22,10 +22,7 @@ Ref = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER, description="Chosen b
 Seq = Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="Dense per conversation; 0 is before the first event.")]
 EventSeq = Annotated[int, Meta(ge=1, le=MAX_INTEGER, description="Dense per conversation: 1, 2, 3 …")]
 Usn = Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="Dense per end user; 0 is before the first event.")]
-Attempt = Annotated[
-    int,
-    Meta(ge=1, le=MAX_INTEGER, description="Counts the hellos of a device, for as long as its id lives."),
-]
+Attempt = Annotated[int, Meta(ge=1, le=MAX_INTEGER, description="Grows with every `hello` of a device.")]
 Rev = Annotated[int, Meta(ge=0, le=MAX_INTEGER, description="Grows with every change of a conversation's summary.")]
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Milliseconds = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]

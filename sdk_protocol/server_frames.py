@@ -83,8 +83,10 @@ class Ok(Frame, tag="ok", kw_only=True, frozen=True):
 
 
 class Error(Frame, tag="error", kw_only=True, frozen=True):
-    """Not done. `message` is for a developer, `field` a dotted path. With `conflict`: `events`, the newer ones; or
-    `attempt`, the newest hello of this device: count on from there."""
+    """Not done. `message` is for a developer, `field` a dotted path. `events`: the newer ones, with `conflict`.
+
+    `attempt`: with the `conflict` that answers a stale `hello`, the newest one the server knows.
+    """
 
     ref: Ref | UnsetType = UNSET
     code: ErrorCode

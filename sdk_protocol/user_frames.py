@@ -30,7 +30,7 @@ class Frame(Struct, tag_field="t", kw_only=True, frozen=True, omit_defaults=True
 class Hello(Frame, tag="hello", kw_only=True, frozen=True):
     """The first frame. `usn` and `epoch`: the last event stored on this device and the history it belongs to.
 
-    `attempt` grows with every hello, so that one held up in the network cannot take the device from a newer one.
+    `attempt`: which hello of this device it is. One that is not newer than what the server has seen changes nothing.
     """
 
     token: Token
@@ -38,8 +38,8 @@ class Hello(Frame, tag="hello", kw_only=True, frozen=True):
     epoch: Name | UnsetType = UNSET
     usn: Usn | UnsetType = UNSET
     foreground: bool
-    attempt: Attempt | UnsetType = UNSET
     caps: Annotated[list[Capability], Meta(max_length=32)] | UnsetType = UNSET
+    attempt: Attempt | UnsetType = UNSET
 
 
 class Open(Frame, tag="open", kw_only=True, frozen=True):

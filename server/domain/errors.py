@@ -9,7 +9,7 @@
      ├── OutOfOrder            `after` names a message that is not stored (protocol.md, S3)
      ├── IdempotencyConflict   the same id was used for something else (S2)
      ├── Conflict              somebody wrote meanwhile; carries their events
-     │    └── StaleHello       …because a newer hello of the same device came first
+     │    └── StaleHello       …or said hello: this device itself, and this one comes late
      ├── RateLimited           later; `retry_after` in seconds
      └── Unavailable           not now, and nothing was written as far as we know; try the same id again
           └── AnotherHistory   …because the log lost commits that the asker builds on; it must begin anew (S4)
@@ -80,13 +80,13 @@ class Conflict(DomainError):
 
 
 class StaleHello(Conflict):
-    """`newest`: the newest attempt that is known of the device."""
+    """A hello of a device that has said a newer one, number `newest`. A greater one succeeds."""
 
     retry = True
 
-    def __init__(self, newest: int) -> None:
+    def __init__(self, attempt: int, newest: int) -> None:
         super().__init__(
-            "A newer hello of this device came first. If this socket is not one you gave up, count on from `attempt`.",
+            f"This is hello {attempt} of this device and hello {newest} was here before: say it with a greater number.",
             field="attempt",
         )
         self.newest = newest

@@ -51,7 +51,7 @@ class EndUser(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device says of itself. `attempt` counts its hellos."""
+    """What a device says of itself. `attempt`: which hello of the device this is, from 1 on; None: not numbered."""
 
     device_id: UUID
     platform: str

@@ -111,7 +111,7 @@ class UserConnection(Connection[ServerSession]):
             elif isinstance(refusal, Unauthorized):
                 self.close(CloseCode.REVOKED, "the token is not accepted")
         finally:
-            # Neither welcomed nor refused for good (the database is away, or slow): come again later.
+            # Neither welcomed nor refused for good (the database is away or slow, the hello stale): come again later.
             if self.session.state is ServerState.AUTHENTICATING:
                 self.close(CloseCode.DRAIN, "not now")
 

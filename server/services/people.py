@@ -61,6 +61,8 @@ class People:
         history of the database in which this is true.
 
         Older sockets of the same device hear of it; of somebody else who had the device before, the push tokens go.
+        Raises StaleHello, and nothing has changed, if a newer hello of the device was here before: this one was held up
+        on its way, and the socket it came on is not the one the device uses.
         """
         now = self._clock.now()
         app_id, user_id = claims.app_id, user_id_of(claims.app_id, claims.external_id)

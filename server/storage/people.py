@@ -111,18 +111,19 @@ async def claim_device(
 ) -> tuple[Hold, UUID | None]:
     """Make the device this user's. Also returns its last owner if that was somebody else: their tokens are gone.
 
-    Raises StaleHello if a hello of a later attempt came first, whoever the device belonged to.
+    Raises StaleHello if a newer hello of the device was there before; the transaction must then be given up.
     """
     await session.run("meet_device", app_id, device.device_id, user_id)
     owner = await session.row("lock_device_owner", app_id, device.device_id)
     assert owner is not None
-    if device.attempt is not None and device.attempt <= owner["attempt"]:
-        raise StaleHello(owner["attempt"])
+    if device.attempt is not None:
+        if device.attempt <= owner["attempt"]:
+            raise StaleHello(device.attempt, owner["attempt"])
+        await session.run("note_attempt", app_id, device.device_id, device.attempt)
     epoch, last = owner["epoch"], None
-    if owner["user_id"] != user_id or device.attempt is not None:
-        epoch = await session.value("own_device", app_id, device.device_id, user_id, device.attempt or 0)
     if owner["user_id"] != user_id:
         last = owner["user_id"]
+        epoch = await session.value("own_device", app_id, device.device_id, user_id)
         await session.run("drop_push_states_of_device", app_id, last, device.device_id)
         await session.run("drop_device", app_id, last, device.device_id)
     generation = await session.value(

@@ -46,6 +46,7 @@ class DrillPhone:
     ) -> None:
         self.tally = tally
         self.device = str(uuid4())
+        self.attempt = 0
         self.conversation: str | None = None
         self.cursor: int | None = None
         self.epoch: str | None = None
@@ -60,7 +61,6 @@ class DrillPhone:
         self._refs: dict[int, str] = {}
         self._mine: set[str] = set()
         self._ref = 0
-        self._attempt = 0
         self._pause = 0.5
         self._drain_until = 0.0
         self._socket: ClientConnection | None = None
@@ -125,8 +125,8 @@ class DrillPhone:
     async def _talk(self, socket: ClientConnection) -> None:
         hello: dict[str, Any] = {"t": "hello", "token": self._token, "foreground": True}
         hello["device"] = {"id": self.device, "platform": "android"}
-        self._attempt += 1
-        hello["attempt"] = self._attempt
+        self.attempt += 1
+        hello["attempt"] = self.attempt
         if self.cursor is not None:
             hello |= {"usn": self.cursor, "epoch": self.epoch}
         await socket.send(json.dumps(hello))
@@ -145,6 +145,7 @@ class DrillPhone:
                     if message is not None and self.waiting.pop(message, None) is not None:
                         self.tally.answered.append(time.monotonic() - self._sent_at[message])
                 case "error":
+                    self.attempt = max(self.attempt, frame.get("attempt", 0))
                     message = self._refs.pop(frame.get("ref"), None)
                     if message is not None and not frame["retry"]:
                         self.tally.violations.append(f"a send was refused for good: {frame}")

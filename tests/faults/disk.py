@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from sdk_protocol.client_session import DeviceState
+from sdk_protocol.device_state import DeviceState
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Disk:
-    """What the app has stored: C1 and C2 as a local database would keep them."""
+    """What the app has stored: C1, C2 and C6 as a local database would keep them."""
 
     def __init__(self) -> None:
+        self.attempt = 0
         self.epoch: str | None = None
         self.usn = 0
-        self.attempt = 0
         self.outbox: dict[UUID, frames.Open | frames.Send] = {}
 
     def state(self) -> DeviceState:

@@ -305,7 +305,6 @@ class Phone:
         usn = self._disk.usn if self._disk.epoch is not None else -1
         self.recorder.add(Hello(at=self.recorder.now, usn=usn))
         self._do(self._session.connect(time.monotonic(), time.time()))
-        self._disk.attempt = self._session.attempt
         ticking = asyncio.create_task(self._tick())
         try:
             async for data in socket:
@@ -390,12 +389,12 @@ class Phone:
                     )
                 case effects.Disconnect():
                     self.hang_up()
-                case _:
-                    pass
 
     def _transmit(self, frame: Any) -> None:
         if isinstance(frame, frames.Ack):
             self.recorder.add(Acked(at=self.recorder.now, usn=frame.usn))
+        elif isinstance(frame, frames.Hello):
+            self._disk.attempt = frame.attempt or 0
         elif isinstance(frame, frames.Open | frames.Send) and frame.ref not in self._answers:
             self._under_way[frame.ref] = (str(frame.conversation), str(key_of(frame)))
         if self._socket is not None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from sdk_protocol.client_session import ClientSession, DeviceState
+from sdk_protocol.client_session import ClientSession
 from sdk_protocol.effects import (
     Deliver,
     Disconnect,
@@ -150,48 +150,6 @@ def test_a_server_that_wants_no_pings_is_not_flooded() -> None:
     session.connect(0.0, WALL)
     give(session, msgspec.structs.replace(welcome(), ping_interval=0.0))
     assert session.next_deadline() == 1.0
-
-
-def test_every_hello_counts_on_from_the_newest_known() -> None:
-    session = ClientSession(DEVICE, "jwt")
-    session.restore(msgspec.json.decode(b'{"usn":0,"outbox":[]}', type=DeviceState))
-    assert transmitted(session.connect(0.0, WALL))[0].attempt == 1
-    stale = Error(code=ErrorCode.CONFLICT, message="stale", retry=True, field="attempt", attempt=7)
-    assert give(session, stale, 0.1) == [Deliver(stale)]
-    assert session.disconnected(4000, 0.2, 0.5) == [Reconnect(0.25)]
-    assert transmitted(session.connect(1.0, WALL))[0].attempt == 8
-    assert session.state().attempt == 8
-    again = ClientSession(DEVICE, "jwt")
-    again.restore(session.state())
-    assert transmitted(again.connect(0.0, WALL))[0].attempt == 9
-    give(again, Error(code=ErrorCode.CONFLICT, message="stale", retry=True, attempt=3), 0.1)
-    again.disconnected(4000, 0.2, 0.0)
-    assert transmitted(again.connect(1.0, WALL))[0].attempt == 10, "it never counts back"
-
-
-@pytest.mark.parametrize("hello_went_out", [True, False])
-def test_4400_before_welcome_is_final_only_the_tenth_time(hello_went_out: bool) -> None:
-    session = ClientSession(DEVICE, "jwt")
-    for _ in range(9):
-        if hello_went_out:
-            session.connect(0.0, WALL)
-        assert [type(effect) for effect in session.disconnected(4400, 1.0, 0.5)] == [Reconnect]
-    if hello_went_out:
-        session.connect(0.0, WALL)
-    assert session.disconnected(4400, 1.0, 0.5) == [Stop(4400)]
-
-
-def test_4400_after_welcome_is_final_and_a_welcome_forgives() -> None:
-    session = ClientSession(DEVICE, "jwt")
-    for _ in range(9):
-        session.connect(0.0, WALL)
-        session.disconnected(4400, 1.0, 0.5)
-    connected(session)
-    session.disconnected(1006, 2.0, 0.5)
-    session.connect(3.0, WALL)
-    assert [type(effect) for effect in session.disconnected(4400, 4.0, 0.5)] == [Reconnect]
-    connected(session)
-    assert session.disconnected(4400, 5.0, 0.5) == [Stop(4400)]
 
 
 def test_a_device_counted_to_the_end_says_hello_without_a_number() -> None:

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from sdk_protocol.client_session import ClientSession, DeviceState
+from sdk_protocol.client_session import ClientSession
 from sdk_protocol.codec import MSGPACK
+from sdk_protocol.device_state import DeviceState
 from sdk_protocol.effects import (
     Accepted,
     Deliver,
@@ -48,16 +49,16 @@ MINE = Author(type="user", id="u1")
 def test_a_new_device_says_hello_without_numbers() -> None:
     session = ClientSession(DEVICE, "jwt", caps=["typing"], foreground=False)
     assert session.connect(0.0, WALL) == [
-        Transmit(Hello(token="jwt", device=DEVICE, foreground=False, attempt=1, caps=["typing"]))
+        Transmit(Hello(token="jwt", device=DEVICE, foreground=False, caps=["typing"], attempt=1))
     ]
     assert session.phase is ClientState.AWAIT_WELCOME
 
 
 def test_a_known_device_says_where_it_is() -> None:
     session = ClientSession(DEVICE, "jwt")
-    session.restore(DeviceState(epoch="e1", usn=7))
+    session.restore(DeviceState(epoch="e1", usn=7, attempt=3))
     assert transmitted(session.connect(0.0, WALL)) == [
-        Hello(token="jwt", device=DEVICE, epoch="e1", usn=7, foreground=True, attempt=1)
+        Hello(token="jwt", device=DEVICE, epoch="e1", usn=7, foreground=True, attempt=4)
     ]
     with pytest.raises(WrongState):
         session.restore(DeviceState())

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import UNSET
 
-from sdk_protocol.client_session import ClientSession, DeviceState
+from sdk_protocol.client_session import ClientSession
 from sdk_protocol.closing import CloseCode
 from sdk_protocol.codec import JSON, MSGPACK, Codec, EncodedEvent
 from sdk_protocol.cursor import Judgement, ReadCursor
+from sdk_protocol.device_state import DeviceState
 from sdk_protocol.effects import (
     Disconnect,
     Effect,
@@ -50,6 +51,7 @@ class Phone:
         self.stored: list[Event] = []
         self.epoch: str | None = None
         self.outbox: dict[UUID, Open | Send] = {}
+        self.attempt = 0
         self.session = ClientSession(self.device, "jwt", codec=codec)
         self.server: ServerSession | None = None
         self.hello: Hello | None = None
@@ -60,7 +62,8 @@ class Phone:
         """The app was killed: only the disk is left."""
         self.session = ClientSession(self.device, "jwt", codec=self.codec)
         epoch = UNSET if self.epoch is None else self.epoch
-        self.session.restore(DeviceState(epoch=epoch, usn=len(self.stored), outbox=list(self.outbox.values())))
+        outbox = list(self.outbox.values())
+        self.session.restore(DeviceState(epoch=epoch, usn=len(self.stored), attempt=self.attempt, outbox=outbox))
 
 
 class Delivery(RuleBasedStateMachine):
@@ -73,6 +76,7 @@ class Delivery(RuleBasedStateMachine):
         self.busy = False
         self.written: list[tuple[int, UUID, UUID]] = []
         self.gone: set[UUID] = set()
+        self.newest_hello = [0, 0]
         self.phones = [Phone(0, JSON), Phone(1, MSGPACK)]
 
     # The server's application.
@@ -146,6 +150,10 @@ class Delivery(RuleBasedStateMachine):
         for effect in effects[:most]:
             match effect:
                 case Transmit(frame):
+                    if isinstance(frame, Hello):
+                        assert isinstance(frame.attempt, int)
+                        assert frame.attempt > phone.attempt
+                        phone.attempt = frame.attempt
                     phone.to_server.append(phone.codec.encode(frame))
                 case Persist(key, frame):
                     phone.outbox[key] = frame
@@ -214,6 +222,14 @@ class Delivery(RuleBasedStateMachine):
         hello, server = phone.hello, phone.server
         if hello is None or server is None or server.state is not ServerState.AUTHENTICATING:
             return
+        assert isinstance(hello.attempt, int)
+        if hello.attempt <= self.newest_hello[which]:
+            code, newest = ErrorCode.CONFLICT, self.newest_hello[which]
+            self.answer(phone, Error(code=code, message="m", retry=True, field="attempt", attempt=newest))
+            self.deliver_to_client(which, 1)
+            self.cut(phone, CloseCode.DRAIN)
+            return
+        self.newest_hello[which] = hello.attempt
         epoch, head = f"e{self.epoch}", len(self.log)
         usn = 0 if hello.usn is UNSET else hello.usn
         continued = hello.epoch in (UNSET, epoch) and self.trimmed <= usn <= head
@@ -293,7 +309,7 @@ class Delivery(RuleBasedStateMachine):
 
     @rule(
         which=which,
-        kind=st.sampled_from(["breaks", "breaks", "killed", "killed", "trimmed", "lost"]),
+        kind=st.sampled_from(["breaks", "breaks", "killed", "killed", "restored", "trimmed", "lost"]),
         size=st.integers(0, 4),
     )
     def disaster(self, which: int, kind: str, size: int) -> None:
@@ -301,6 +317,9 @@ class Delivery(RuleBasedStateMachine):
             case "breaks":
                 self.connection_breaks(which)
             case "killed":
+                self.app_is_killed_while_it_works(which, size)
+            case "restored":
+                self.phones[which].attempt = min(self.phones[which].attempt, size)
                 self.app_is_killed_while_it_works(which, size)
             case "trimmed":
                 self.trimmed = len(self.log)
@@ -385,8 +404,9 @@ class Delivery(RuleBasedStateMachine):
         for phone in self.phones:
             assert phone.stored == self.log
             assert phone.outbox == {}
-            state = phone.session.state()
-            assert state == DeviceState(epoch=f"e{self.epoch}", usn=len(self.log), attempt=state.attempt)
+            assert phone.session.state() == DeviceState(
+                epoch=f"e{self.epoch}", usn=len(self.log), attempt=phone.attempt
+            )
             # A device that never stored anything has nothing to remember an epoch for.
             assert phone.epoch == f"e{self.epoch}" or not self.log
         assert {id for _, _, id in self.written} - self.gone == {

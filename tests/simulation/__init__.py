@@ -1,4 +1,4 @@
-"""Deterministic simulation of both ends of `/v1/chat` with everything between them (docs/protocol.md, S1–S7, C1–C2).
+"""Deterministic simulation of both ends of `/v1/chat` with everything between them (docs/protocol.md, S1–S7, C1–C6).
 
 One thread, a virtual clock, one queue of events; a seed decides everything. What runs here is the real `sdk_protocol`
 (both sessions) and the real `server.domain.numbering`; sockets, database, bus, phones and agents are a few

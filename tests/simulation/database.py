@@ -307,8 +307,9 @@ class Database:
 
     def say_hello(self, user_id: UUID, device_id: UUID, attempt: int) -> int:
         """The device is this user's; returns the generation by which its newest socket holds it. Raises StaleHello."""
-        if attempt <= self.attempts.get(device_id, 0):
-            raise StaleHello(self.attempts[device_id])
+        newest = self.attempts.get(device_id, 0)
+        if attempt <= newest:
+            raise StaleHello(attempt, newest)
         self.attempts[device_id] = attempt
         generations = self.users[user_id].generations
         generations[device_id] = generations.get(device_id, 0) + 1

@@ -12,7 +12,9 @@ from unittest.mock import patch
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from sdk_protocol.attempts import Attempts
 from sdk_protocol.client_session import ClientSession
+from sdk_protocol.closing import may_reconnect
 from sdk_protocol.cursor import Judgement, ReadCursor
 from sdk_protocol.outbox import Outbox
 from tests.simulation import database as database_module
@@ -24,6 +26,7 @@ from tests.simulation.writer import Transaction, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from uuid import UUID
 
     from sdk_protocol.effects import Effect
     from sdk_protocol.frames import Event
@@ -190,6 +193,27 @@ def _numbers_of_the_moment() -> list[Replacement]:
     return [(Connection, "_written", written)]
 
 
+def _late_hellos_take_over() -> list[Replacement]:
+    """C6: a hello is a hello, whichever of its device it is."""
+
+    def say_hello(database: Database, user_id: UUID, device_id: UUID, attempt: int) -> int:
+        database.attempts[device_id] = 0
+        return original(database, user_id, device_id, attempt)
+
+    original = Database.say_hello
+    return [(Database, "say_hello", say_hello)]
+
+
+def _number_forgotten() -> list[Replacement]:
+    """C6: a device begins to count anew whenever its app does, and believes nobody who knows better."""
+    return [(Attempts, "know", lambda _attempts, _number: None)]
+
+
+def _4400_is_the_end() -> list[Replacement]:
+    """Close codes: an app that slept before its hello stops for good."""
+    return [(Attempts, "final", lambda _attempts, code: not may_reconnect(code))]
+
+
 FAULTS: dict[str, Callable[[], list[Replacement]]] = {
     "near enough is next": _near_enough,
     "the window is not counted": _no_window,
@@ -206,6 +230,9 @@ FAULTS: dict[str, Callable[[], list[Replacement]]] = {
     "numbers without the lock": _numbers_without_lock,
     "chains are ignored": _chains_ignored,
     "repeats get new numbers": _numbers_of_the_moment,
+    "late hellos take over": _late_hellos_take_over,
+    "a hello's number is forgotten": _number_forgotten,
+    "one 4400 is the end": _4400_is_the_end,
 }
 
 

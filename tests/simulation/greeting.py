@@ -64,20 +64,21 @@ class Greeting:
     def _claim_device(self) -> None:
         if not self._goes_on():
             return
-        world = self._connection.world
-        assert self._hello.attempt is not UNSET
+        world, hello = self._connection.world, self._hello
+        assert hello.attempt is not UNSET
         try:
-            self._generation = world.db.say_hello(self._user_id, self._hello.device.id, self._hello.attempt)
+            self._generation = world.db.say_hello(self._user_id, hello.device.id, hello.attempt)
         except StaleHello as stale:
-            self._connection.node.later(world.database_time(), self._outrun, stale)
+            self._connection.node.later(world.database_time(), self._refused, stale)
             return
         self._user = world.db.standing(self._user_id)
         self._history = self._connection.node.history()
         self._connection.node.later(world.database_time(), self._claimed)
 
-    def _outrun(self, stale: StaleHello) -> None:
+    def _refused(self, stale: StaleHello) -> None:
+        """It came late: a newer one was here before, and nothing has changed."""
+        self._connection.world.count("hellos that came late")
         if self._connection.finish(self._request):
-            self._connection.world.count("hellos outrun by a newer one")
             self._connection.send(error_frame(UNSET, stale))
             self._connection.not_now()
 

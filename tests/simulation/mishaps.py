@@ -56,12 +56,14 @@ def _half_open(world: World, act: Act, phone: Phone) -> None:
 
 
 def _kill_app(world: World, act: Act, phone: Phone) -> None:
-    """Some effects from now, wherever that is."""
+    """Some effects from now, wherever that is. Now and then what begins again has forgotten how often it said hello."""
     phone.dies_after = int(act.chance * 12)
 
     def again() -> None:
         phone.dies_after = None
         if not phone.running:
+            if act.chance * 12 % 1 < 0.1:
+                phone.forget_number()
             phone.start()
 
     world.at(act.span, None, again)

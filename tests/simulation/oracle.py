@@ -29,6 +29,8 @@ ANSWERED_WITHIN_S = 10.0
 TOKENS = 10
 """More tokens than one a second are not needed, whatever goes wrong."""
 IDLE_PAGES = 3
+UNHEARD = 3
+"""So often in a row a 4400 before `welcome` is tried again."""
 
 
 class Violation(Exception):
@@ -246,7 +248,10 @@ class Oracle:
             self._written[key].misused = True
 
     def greeting(self, phone: Phone, hello: frames.Hello) -> None:
-        """C1: a hello speaks of what is stored, or a history would go on where another one ended."""
+        """C1: a hello speaks of what is stored, or a history would go on where another one ended. C6: it is newer than
+        any this device remembers."""
+        if hello.attempt is UNSET or hello.attempt <= phone.disk.attempt:
+            raise Violation("C6 hello", f"phone {phone.number} says hello {hello.attempt} after {phone.disk.attempt}")
         said = None if hello.epoch is UNSET else hello.epoch
         if said != phone.disk.epoch and hello.usn:
             text = f"phone {phone.number} says {said}:{hello.usn}, its disk has {phone.disk.epoch}:{phone.disk.usn}"
@@ -314,6 +319,8 @@ class Oracle:
         if code == CloseCode.REVOKED and self.stops_expected.get(phone.number, 0) > 0:
             self.stops_expected[phone.number] -= 1
             return
+        if code == CloseCode.PROTOCOL_ERROR and phone.unheard > UNHEARD:
+            return  # it slept before each of its hellos: nobody can tell that from a client that speaks nonsense
         self.note(f"told {code} for nothing", f"phone {phone.number} is told {code} and stops for ever")
 
     # -- agents --------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ from msgspec import UNSET
 
 from sdk_protocol import effects as on
 from sdk_protocol import frames
-from sdk_protocol.client_session import ClientSession, DeviceState
+from sdk_protocol.client_session import ClientSession
+from sdk_protocol.closing import CloseCode
 from sdk_protocol.codec import JSON, MSGPACK
 from sdk_protocol.frames import Device, Text
 from sdk_protocol.records import OpeningMessage
 from sdk_protocol.states import ClientState
+from tests.simulation.disk import Disk
 from tests.simulation.network import PING, Closed, Link, Parcel, Ping
 from tests.simulation.story import told
 from tests.simulation.timeline import Actor
@@ -25,27 +27,6 @@ if TYPE_CHECKING:
 
 READY = (ClientState.SYNCING, ClientState.LIVE, ClientState.DRAINING)
 LOG_IN_AGAIN_S = 1.0
-
-
-class Disk:
-    """What a kill of the app leaves."""
-
-    __slots__ = ("attempt", "base", "conversations", "epoch", "events", "outbox")
-
-    def __init__(self) -> None:
-        self.epoch: str | None = None
-        self.attempt = 0
-        """Written down with what else is; a kill right after `hello` loses it."""
-        self.base = 0
-        """The usn of the snapshot; `events` follow it without a gap."""
-        self.events: list[frames.Event] = []
-        self.outbox: dict[UUID, frames.Open | frames.Send] = {}
-        self.conversations: dict[UUID, int] = {}
-        """What this device knows of, and the newest seq it has seen there."""
-
-    @property
-    def usn(self) -> int:
-        return self.base + len(self.events)
 
 
 class Phone(Actor):
@@ -65,6 +46,8 @@ class Phone(Actor):
         self.logged_out = False
         self.flaps = 0
         """So many of its next sockets break while they are set up."""
+        self.unheard = 0
+        """So many of its sockets ended with 4400 since its last welcome, or since the app began."""
         self.dies_after: int | None = None
         """The app is killed after so many more effects."""
         self._may_connect = False
@@ -90,18 +73,11 @@ class Phone(Actor):
         self._tick_at = None
         self._fetching = False
         self.logged_out = False
+        self.unheard = 0
         self.session = ClientSession(
             self.device, self.world.token_for(self.user), codec=self.codec, foreground=not self.hidden
         )
-        disk = self.disk
-        self.session.restore(
-            DeviceState(
-                epoch=UNSET if disk.epoch is None else disk.epoch,
-                usn=disk.usn,
-                attempt=disk.attempt,
-                outbox=list(disk.outbox.values()),
-            )
-        )
+        self.session.restore(self.disk.state())
         self._connect_in(0.0)
 
     def kill(self) -> None:
@@ -112,6 +88,12 @@ class Phone(Actor):
         self.running = False
         self.life += 1
         self._drop_link()
+
+    def forget_number(self) -> None:
+        """An old copy of what counts the hellos comes back, as from a backup."""
+        if self.disk.attempt:
+            self.world.count("apps that forgot their number")
+        self.disk.attempt = 0
 
     def sleep(self, seconds: float) -> None:
         """The system stops the app's process without a word; what comes meanwhile waits in the socket."""
@@ -168,9 +150,14 @@ class Phone(Actor):
             self.flaps -= 1
             dice = self.world.dice.random()
             wait = dice * (self.world.climate.latency * 6 + self.world.climate.database * 3)
-            if dice * 10 % 1 < 0.2:
+            kind = dice * 10 % 1
+            if kind < 0.2:
                 self.world.count("apps asleep while they connect")
                 self.world.at(wait / 4, None, self.sleep, 11.0 + dice)
+            elif kind < 0.4:
+                self.world.count("hellos held up on the way")
+                link.up.slow = 1.0 + 8 * dice
+                self.world.at(self.world.climate.latency * 2, None, lambda: link.cut(dice, silent_up=True))
             else:
                 self.world.at(wait, None, link.cut, dice)
 
@@ -196,6 +183,7 @@ class Phone(Actor):
         self.link.up.send(Closed(1000))
         self.link.up.snap(self.link.up.waiting, None, 0.0)
         self.link = None
+        self.unheard += code == CloseCode.PROTOCOL_ERROR
         self.world.count("disconnects")
         self._do(self.session.disconnected(code, self.world.now, self.world.dice.random()))
 
@@ -224,13 +212,14 @@ class Phone(Actor):
             frame = effect.frame
             if isinstance(frame, frames.Hello):
                 self.world.oracle.greeting(self, frame)
+                self.disk.attempt = frame.attempt or 0
             self.link.up.send(self.codec.encode(frame))
 
     def _store(self, effect: on.Store) -> None:
         disk, event = self.disk, effect.event
         self.world.oracle.storing(self, event, effect.epoch)
         disk.events.append(event)
-        disk.epoch, disk.attempt = effect.epoch, self.session.attempt
+        disk.epoch = effect.epoch
         disk.conversations[event.conversation] = event.seq
 
     def _replace(self, effect: on.Replace) -> None:
@@ -238,7 +227,7 @@ class Phone(Actor):
         self.world.oracle.replacing(self, snapshot, effect.epoch)
         disk.base = snapshot.usn
         disk.events = []
-        disk.epoch, disk.attempt = effect.epoch, self.session.attempt
+        disk.epoch = effect.epoch
         disk.conversations = {each.id: each.seq for each in snapshot.conversations}
 
     def _persist(self, effect: on.Persist) -> None:
@@ -256,7 +245,9 @@ class Phone(Actor):
         self.world.oracle.failed(self, effect.key, effect.error)
 
     def _deliver(self, effect: on.Deliver) -> None:
-        if isinstance(effect.frame, frames.Error):
+        if isinstance(effect.frame, frames.Welcome):
+            self.unheard = 0
+        elif isinstance(effect.frame, frames.Error):
             self.world.count("errors delivered")
 
     def _need_token(self, _: on.NeedToken) -> None:

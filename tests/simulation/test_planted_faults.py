@@ -24,6 +24,9 @@ BY_RULE: dict[str, set[str]] = {
     "numbers without the lock": {"dense usn", "dense seq", "S2 once"},
     "chains are ignored": {"S3 order"},
     "repeats get new numbers": {"S2 first result", "nothing is lost"},
+    "late hellos take over": {"told 4409 for nothing"},
+    "a hello's number is forgotten": {"C6 hello"},
+    "one 4400 is the end": {"told 4400 for nothing"},
 }
 MOST_SEEDS = 1000
 AT_A_TIME = 10

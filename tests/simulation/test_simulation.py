@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 SLICE = 300
 EXERCISED = (
     "agents that asked again",
+    "apps asleep while they connect",
     "apps killed",
     "batches written again",
     "closed 4000",
     "closed 4002",
     "closed 4003",
+    "closed 4400",
     "closed 4401",
     "closed 4409",
     "commits with unknown outcome",
@@ -34,6 +36,8 @@ EXERCISED = (
     "events lost on the way",
     "failed idempotency_conflict",
     "gaps found by the sweep",
+    "hellos held up on the way",
+    "hellos that came late",
     "hints full",
     "hints gap",
     "hints lost",

@@ -139,9 +139,10 @@ class World:
         provider: str = "fcm",
         foreground: timedelta | None = None,
         locale: str | None = None,
+        attempt: int | None = None,
     ) -> tuple[UUID, Hold]:
         """A device of `user` that has said hello, and has registered a push `token` if there is one."""
-        device = DeviceInfo(device_id=device_id or self.id(), platform=platform, locale=locale)
+        device = DeviceInfo(device_id=device_id or self.id(), platform=platform, locale=locale, attempt=attempt)
         _, hold, _ = await self.people.say_hello(self.claims(user), device, foreground)
         if token is not None:
             await self.people.register_push_token(user.app_id, user.user_id, device.device_id, provider, token)

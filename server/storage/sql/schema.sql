@@ -101,7 +101,7 @@ create table end_user (
 );
 
 -- Who owns a device now. Changing hands raises `epoch`, so that a push prepared for the last owner is void. `attempt`: the
--- newest of its hellos (protocol.md).
+-- newest hello of the device, whoever its user was; one that is not newer comes late (protocol.md). 0: none was numbered.
 -- shard: directory
 create table device_directory (
     app_id      uuid not null,

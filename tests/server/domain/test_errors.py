@@ -39,11 +39,8 @@ def test_no_refusal_is_left_out_of_the_table() -> None:
     assert declared == set(CODES)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CODES if kind is not errors.RateLimited])
+@pytest.mark.parametrize("kind", [kind for kind in CODES if kind not in (errors.RateLimited, errors.StaleHello)])
 def test_a_refusal_says_what_and_where(kind: type[errors.DomainError]) -> None:
-    if kind is errors.StaleHello:
-        assert (errors.StaleHello(7).newest, errors.StaleHello(7).field) == (7, "attempt")
-        return
     if issubclass(kind, errors.Unavailable):
         assert kind("later").field is None
         return
@@ -62,3 +59,10 @@ def test_a_conflict_carries_what_was_written_meanwhile() -> None:
     )
     assert errors.Conflict("read first", events=[event]).events == (event,)
     assert errors.Conflict("read first").events == ()
+
+
+def test_a_stale_hello_says_which_one_would_be_newer() -> None:
+    stale = errors.StaleHello(3, 7)
+    assert (stale.newest, stale.field, stale.events) == (7, "attempt", ())
+    assert "hello 3" in stale.message
+    assert "hello 7" in stale.message

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sdk_protocol.codec import JSON
 from server.gateway.doors import CHAT, DESK, Doors, Entry, Refusal
 from server.services.rates import Rates
 from server.services.vault import WrongKey
@@ -40,7 +41,7 @@ async def test_the_first_subprotocol_we_speak(
     assert isinstance(entry, Entry)
     assert entry.subprotocol == accepted
     assert not house.node.house.connections, "only a socket makes a connection"
-    connection = entry.connect(FakeTransport(None))  # type: ignore[arg-type]  # nothing is sent
+    connection = entry.connect(FakeTransport(JSON))
     assert (connection.codec.subprotocol, connection.door) == (spoken, path.removeprefix("/v1/"))
     connection.on_close()
 

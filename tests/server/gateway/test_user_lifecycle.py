@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -330,51 +329,3 @@ async def test_nothing_of_a_new_history_reaches_an_old_cursor_before_the_sweep(h
     await listener.until(lambda: listener.code() is not None)
     assert listener.code() == 4000
     assert len(listener.events) == 2, "usn 3 of the new history is not the event after usn 2 of the old one"
-
-
-async def test_a_hello_that_was_held_up_does_not_take_the_device_from_a_newer_one(house: House) -> None:
-    living = Phone(house, "ada")
-    await living.hello(attempt=2)
-    await living.synced()
-    before = await house.node.database.pool.fetch("select * from device natural join device_directory")
-
-    held_up = Phone(house, "ada", living.device_id)
-    held_up.say(await hello_with(held_up, await house.token("ada"), attempt=1))
-    await held_up.until(lambda: held_up.code() is not None)
-    (error,) = held_up.all(frames.Error)
-    assert (error.code, error.retry, error.field, error.attempt) == ("conflict", True, "attempt", 2)
-    assert held_up.code() == 4000
-    assert await house.node.database.pool.fetch("select * from device natural join device_directory") == before
-    await house.node.sweep.sweep()
-    assert living.code() is None
-
-    belated = Phone(house, "ben", living.device_id)
-    belated.say(await hello_with(belated, await house.token("ben"), attempt=2))
-    await belated.until(lambda: belated.code() is not None)
-    assert (belated.code(), living.code()) == (4000, None), "whoever the user is"
-
-    newer = Phone(house, "ben", living.device_id)
-    await newer.hello(attempt=3)
-    await living.until(lambda: living.code() == 4409)
-
-
-async def test_attempts_are_counted_for_a_device_of_one_app(house: House) -> None:
-    phone = Phone(house, "ada")
-    await phone.hello(attempt=9)
-    elsewhere = await house.node.services.apps.create("Another")
-    token, _ = await house.node.services.identity.issue(elsewhere.app.app_id, "ada", timedelta(hours=1))
-    stranger = Phone(house, "ada", phone.device_id)
-    await stranger.hello(token=token, attempt=1)
-    assert phone.code() is None
-
-
-async def test_a_hello_without_an_attempt_wins_as_the_last_to_arrive(house: House) -> None:
-    phone = Phone(house, "ada")
-    await phone.hello(attempt=5)
-    old = Phone(house, "ada", phone.device_id)
-    await old.hello()
-    await phone.until(lambda: phone.code() == 4409)
-    again = Phone(house, "ada", phone.device_id)
-    again.say(await hello_with(again, await house.token("ada"), attempt=5))
-    await again.until(lambda: again.code() is not None)
-    assert again.all(frames.Error)[0].attempt == 5, "what was counted stays counted"

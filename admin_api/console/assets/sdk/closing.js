@@ -1,4 +1,7 @@
-/** Close codes of protocol.md, "Codes". Those from 4400 on are final: coming back by itself would only repeat the refusal. */
+/**
+ * Close codes of protocol.md, "Codes". Those from 4400 on are final: coming back by itself would only repeat the refusal.
+ * The one exception, a 4400 before `welcome`, is the connection's.
+ */
 export const Close = Object.freeze({
   DRAIN: 4000,
   STALLED: 4001,

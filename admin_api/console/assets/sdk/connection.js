@@ -20,6 +20,8 @@ const GREETING_MS = 15_000;
 const ANSWER_MS = 10_000;
 const PONG_MS = 10_000;
 const SETTLED_MS = 10_000;
+/** How often in a row a 4400 before `welcome` is tried again: the laptop may have slept between the handshake and `hello`. */
+const UNHEARD_AT_MOST = 9;
 
 /** @typedef {"idle" | "connecting" | "greeting" | "live" | "waiting" | "paused" | "stopped"} State */
 /** @typedef {import("./wire.js").Frame} Frame */
@@ -61,20 +63,21 @@ export class Connection {
   #freshToken = false;
   /** Whether this outage has already asked for a new token: one that is refused as well is the end. */
   #renewed = false;
+  #unheard = 0;
 
   /**
    * @param {object} options
    * @param {string} options.url
    * @param {(fresh: boolean) => Promise<Frame>} options.hello makes the first frame; `fresh` asks for a new token
-   * @param {(error: Frame) => void} [options.rejected] `hello` was answered by an error
+   * @param {(error: Frame) => void} [options.refused] `hello` was answered by this `error`; another may follow
    * @param {(frame: Frame) => void} options.welcomed
    * @param {(frame: Frame) => void} options.received every frame that is no answer to a `ref`
    * @param {() => void} options.changed the state changed
    */
-  constructor({ url, hello, rejected = () => {}, welcomed, received, changed }) {
+  constructor({ url, hello, refused = () => undefined, welcomed, received, changed }) {
     this.url = url;
     this.hello = hello;
-    this.rejected = rejected;
+    this.refused = refused;
     this.welcomed = welcomed;
     this.received = received;
     this.changed = changed;
@@ -184,14 +187,15 @@ export class Connection {
     this.#liveSince = performance.now();
     this.#drainMs = null;
     this.#renewed = false;
+    this.#unheard = 0;
     this.#move("welcomed");
     this.#beat((frame.ping_interval ?? 25) * 1000);
     this.welcomed(frame);
   }
 
-  /** `hello` was answered by an error: only a stale token or a busy server are worth another try. @param {Frame} error */
+  /** `hello` was answered by an error: only a stale token, a busy server or a stale number are worth another try. @param {Frame} error */
   #rejected(error) {
-    this.rejected(error);
+    this.refused(error);
     if (error.code === "unauthorized" && !this.#renewed) this.#renew();
     else if (error.retry) this.#lost(this.#socket, error.retry_after_ms);
     else {
@@ -217,6 +221,9 @@ export class Connection {
     const reason = finalReason(code);
     if (code === Close.TOKEN_EXPIRED || (code === Close.LOGGED_OUT && this.state === "greeting" && !this.#renewed)) {
       this.#renew();
+    } else if (code === Close.PROTOCOL_ERROR && this.state !== "live" && this.#unheard < UNHEARD_AT_MOST) {
+      this.#unheard += 1;
+      this.#lost(this.#socket);
     } else if (reason) {
       this.reason = reason;
       if (this.#move("refuse")) this.#drop(1000);

@@ -45,6 +45,26 @@ export class Store {
   }
 
   /**
+   * Counts on: a number greater than any this key had before, on disk when it is returned. One transaction reads and writes
+   * it, so that two tabs of one browser never get the same.
+   * @param {string} key of `meta`
+   * @param {number} [used] a number that somebody else knows to be taken
+   * @returns {Promise<number>}
+   */
+  async next(key, used = 0) {
+    const counting = this.database.transaction("meta", "readwrite");
+    const meta = counting.objectStore("meta");
+    const finished = new Promise((resolve, reject) => {
+      counting.oncomplete = resolve;
+      counting.onabort = () => reject(counting.error);
+    });
+    const value = Math.max((await done(meta.get(key)))?.value ?? 0, used) + 1;
+    meta.put({ key, value });
+    await finished;
+    return value;
+  }
+
+  /**
    * Applies a change atomically, after all changes given before it.
    * @param {Change} change
    * @returns {Promise<void>} when it is on disk

@@ -30,7 +30,7 @@ export class UserClient {
   #ackTimer = 0;
   #refreshTimer = 0;
   #typingUntil = 0;
-  /** How often this device has said hello; the server keeps the newest, so that a belated one cannot win. */
+  /** The newest hello this page knows of: its own, or the one the server told it of. */
   #attempt = 0;
   /** The first hello asks for a snapshot: rides without a conversation have no thread to bring their news. */
   #wantSnapshot = true;
@@ -54,7 +54,7 @@ export class UserClient {
     this.connection = new Connection({
       url,
       hello: (fresh) => this.#hello(fresh),
-      rejected: (error) => this.#countOn(error.attempt ?? 0),
+      refused: (error) => (this.#attempt = Math.max(this.#attempt, error.attempt ?? 0)),
       welcomed: (frame) => this.#welcomed(frame),
       received: (frame) => this.#received(frame),
       changed: () => this.#connectionChanged(),
@@ -158,17 +158,22 @@ export class UserClient {
     const { cursor } = this.model;
     const resume = cursor && !this.#wantSnapshot ? { epoch: cursor.epoch, usn: cursor.usn } : {};
     const device = { id: this.device, platform: "web", sdk: "deskbell-web/0.1", locale: navigator.language };
-    this.#countOn(this.#attempt + 1);
+    const token = await this.token(fresh);
+    const attempt = await this.#nextAttempt();
     // Somebody may have counted to the end; without a number the last hello to arrive wins.
-    const attempt = Number.isSafeInteger(this.#attempt) ? { attempt: this.#attempt } : {};
-    return { t: "hello", token: await this.token(fresh), device, ...resume, ...attempt, foreground: isVisible() };
+    const number = Number.isSafeInteger(attempt) ? { attempt } : {};
+    return { t: "hello", token, device, ...resume, foreground: isVisible(), ...number };
   }
 
-  /** @param {number} attempt the newest that is known: another tab may have come first, or the count was forgotten */
-  #countOn(attempt) {
-    if (attempt <= this.#attempt) return;
-    this.#attempt = attempt;
-    this.store.write({ put: { meta: [{ key: "attempt", count: attempt }] } });
+  /** C6: stored before it is said. A browser that stores nothing counts as long as the page lives. */
+  async #nextAttempt() {
+    try {
+      this.#attempt = await this.store.next("attempt", this.#attempt);
+    } catch (error) {
+      console.warn("The number of this hello could not be stored", error);
+      this.#attempt += 1;
+    }
+    return this.#attempt;
   }
 
   /** @param {Frame} welcome */

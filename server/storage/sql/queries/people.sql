@@ -52,16 +52,21 @@ insert into device_directory (app_id, device_id, user_id) values ($1, $2, $3) on
 
 -- name: lock_device_owner
 -- scope: directory
--- Users who say hello with one device at the same moment come one after the other: each must see whom it takes it from.
+-- Users who say hello with one device at the same moment come one after the other: each must see whom it takes it from,
+-- and whether a newer hello was there before.
 select user_id, epoch, attempt from device_directory where app_id = $1 and device_id = $2 for update;
+
+-- name: note_attempt
+-- scope: directory
+-- The newest hello of the device. The row is locked, and this one was found to be newer.
+update device_directory set attempt = $3 where app_id = $1 and device_id = $2;
 
 -- name: own_device
 -- scope: directory
--- Give a device to a user, by an attempt (0: none was given). Returns its owner epoch, which grows when it changes hands.
-insert into device_directory as d (app_id, device_id, user_id, attempt) values ($1, $2, $3, $4)
+-- Give a device to a user. Returns its owner epoch, which grows when it changes hands.
+insert into device_directory as d (app_id, device_id, user_id) values ($1, $2, $3)
 on conflict (app_id, device_id) do update set
-    epoch = d.epoch + (d.user_id <> excluded.user_id)::integer, user_id = excluded.user_id,
-    attempt = greatest(d.attempt, excluded.attempt)
+    epoch = d.epoch + (d.user_id <> excluded.user_id)::integer, user_id = excluded.user_id
 returning epoch;
 
 -- name: put_device

@@ -169,7 +169,7 @@ async def run(options: argparse.Namespace) -> int:
         runs = []
         for number in range(options.repeat):
             runs.append(await load(to, options, options.seed + number))
-            if to.dsn and options.rate is None:
+            if to.dsn and options.rate is None and options.ceiling_seconds:
                 rows.append(await ceilings.bare_insert(to.dsn, options.ceiling_seconds))
         figures = report.medians(runs)
         figures["mistakes"] = sum(run["mistakes"] for run in runs)

@@ -152,6 +152,7 @@ class Metrics:
             "deskbell_refused_sockets", "Handshakes answered 503 because too many came at once.", registry=registry
         )
         self.frames = Counter("deskbell_frames", "Frames received, by tag.", ["door", "t"], registry=registry)
+        self._frame_counters: dict[tuple[str, type], Counter] = {}
         self.commits = Counter("deskbell_commits", "Transactions of the writer.", registry=registry)
         self.commit_items = Counter("deskbell_commit_items", "Events and other items they wrote.", registry=registry)
         self.commit_batch_size = Histogram(
@@ -177,6 +178,14 @@ class Metrics:
         )
         self.sweep_late = Gauge("deskbell_sweep_late_seconds", "How late the last sweep began.", registry=registry)
         self.errors = Counter("deskbell_errors", "Errors told to clients, by code.", ["code"], registry=registry)
+
+    def count_frame(self, door: str, kind: type) -> None:
+        """A frame came in through `door`. `kind`: its struct, which knows its tag."""
+        counter = self._frame_counters.get((door, kind))
+        if counter is None:
+            tag: str = kind.__struct_config__.tag  # type: ignore[attr-defined]  # a msgspec Struct
+            counter = self._frame_counters[(door, kind)] = self.frames.labels(door, tag)
+        counter.inc()
 
     def render(self) -> bytes:
         """The page of `/metrics` in the Prometheus text format (`content_type`)."""

@@ -22,27 +22,28 @@ from server.domain.events import Event
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Channel = str
+Channel = tuple[str, *tuple[UUID, ...]]
+"""What it is about, and of whom. Not a text: making one costs more than all else that is done for a hint."""
 
 
 def user_channel(app_id: UUID, user_id: UUID) -> Channel:
     """What concerns one user's devices."""
-    return f"u:{app_id}:{user_id}"
+    return ("u", app_id, user_id)
 
 
 def conversation_channel(conversation_id: UUID) -> Channel:
     """What concerns those who watch one conversation."""
-    return f"c:{conversation_id}"
+    return ("c", conversation_id)
 
 
 def app_channel(app_id: UUID) -> Channel:
     """What concerns an app's inbox and its agents."""
-    return f"a:{app_id}"
+    return ("a", app_id)
 
 
 def presence_channel(app_id: UUID) -> Channel:
     """What concerns which of an app's agents are online."""
-    return f"p:{app_id}"
+    return ("p", app_id)
 
 
 class Committed(msgspec.Struct, frozen=True, tag="committed"):

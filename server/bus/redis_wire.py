@@ -59,8 +59,8 @@ _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 def name_of(channel: Channel) -> bytes:
     """The name in Redis. What stands in braces alone decides the slot on a Redis Cluster: the user, the conversation,
     the app."""
-    kind, _, key = channel.partition(":")
-    return f"{PREFIX}{kind}:{{{key}}}".encode()
+    kind, *ids = channel
+    return f"{PREFIX}{kind}:{{{':'.join(map(str, ids))}}}".encode()
 
 
 def probe_name(origin: bytes, number: int) -> bytes:

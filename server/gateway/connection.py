@@ -114,7 +114,7 @@ class Connection(ABC, Generic[S]):
             elif isinstance(event, SendPing):
                 self.transport.ping()
             else:
-                self.house.metrics.frames.labels(self.door, event.__struct_config__.tag).inc()
+                self.house.metrics.count_frame(self.door, type(event))
                 self.handle(event)
 
     def send(self, frame: Frame) -> None:

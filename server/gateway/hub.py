@@ -6,8 +6,7 @@ cursor does (S1), and the log is read where a hint is not enough.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from uuid import UUID
+from typing import TYPE_CHECKING, cast
 
 from sdk_protocol.frames import Signal
 from server.bus.interface import (
@@ -25,12 +24,14 @@ from server.bus.interface import (
 from server.gateway.translate import encoded
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from server.bus.interface import Bus, Channel, Hint
     from server.gateway.desk_connection import DeskConnection
     from server.gateway.presence import Presence
     from server.gateway.user_connection import UserConnection
 
-UserKey = tuple[UUID, UUID]
+UserKey = tuple["UUID", "UUID"]
 
 
 class Hub:
@@ -109,7 +110,7 @@ class Hub:
                 self.presence.receive(hint)
 
     def _committed(self, channel: Channel, hint: Committed) -> None:
-        if channel.startswith("c:"):
+        if channel[0] == "c":
             for event in hint.events:
                 watchers = self.watchers.get(event.conversation_id)
                 if watchers:
@@ -125,7 +126,7 @@ class Hub:
                     user.offer(frame, hint.history)
 
     def _typing(self, channel: Channel, hint: Typing) -> None:
-        if channel.startswith("c:"):
+        if channel[0] == "c":
             for desk in tuple(self.watchers.get(hint.conversation_id, ())):
                 desk.typing(hint)
         else:
@@ -140,5 +141,5 @@ class Hub:
                     user.signal(signal)
 
     def _of_channel(self, channel: Channel) -> tuple[UserConnection, ...]:
-        _, app_id, user_id = channel.split(":")
-        return tuple(self.users.get((UUID(app_id), UUID(user_id)), ()))
+        _, app_id, user_id = cast("tuple[str, UUID, UUID]", channel)
+        return tuple(self.users.get((app_id, user_id), ()))

@@ -199,6 +199,7 @@ class Port:
             self._enter,
             sock=sock,
             backlog=backlog,
+            use_aiofastnet=False,
             websocket_handshake_timeout=HANDSHAKE_S,
             logger_name=log,
             enable_auto_ping=False,

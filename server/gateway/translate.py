@@ -32,9 +32,18 @@ _snapshot = msgspec.json.Decoder(records.ContextSnapshot)
 _last_message = msgspec.json.Decoder(dict)
 
 
+class _Newest:
+    """The time that was written last: all events of a batch have the same one, and each answer says it again."""
+
+    at: datetime | None = None
+    text = ""
+
+
 def time_text(at: datetime) -> str:
     """RFC 3339, UTC, milliseconds."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    if at is not _Newest.at:
+        _Newest.at, _Newest.text = at, at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return _Newest.text
 
 
 def message_body(body: msgspec.Struct, sender: Literal["user", "agent"]) -> MessageBody:

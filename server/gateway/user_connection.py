@@ -55,13 +55,26 @@ CAPABILITIES: list[str] = []
 class UserConnection(Connection[ServerSession]):
     """One device. `user` is None until its token has been verified."""
 
-    __slots__ = ("_pump", "_replaced_by", "auth_gen", "device_id", "history", "hold", "key", "session_id", "user")
+    __slots__ = (
+        "_pump",
+        "_replaced_by",
+        "auth_gen",
+        "author",
+        "device_id",
+        "history",
+        "hold",
+        "key",
+        "session_id",
+        "user",
+    )
     door = "chat"
 
     def __init__(self, house: House, transport: Transport, codec: Codec, session_id: str) -> None:
         super().__init__(house, transport, ServerSession(codec, house.clock.monotonic(), house.pace))
         self.session_id = session_id
         self.user: EndUser | None = None
+        self.author: Author
+        """Once there is a user: no frame that needs it is handled before."""
         self.key: tuple[UUID, UUID] | None = None
         self.device_id: UUID | None = None
         self.hold: Hold | None = None
@@ -137,7 +150,7 @@ class UserConnection(Connection[ServerSession]):
         beginning = await begin(house, user, history, hello)
         if self._gone():
             return
-        self.user, self.hold, self.auth_gen = user, hold, user.auth_gen
+        self.user, self.author, self.hold, self.auth_gen = user, user.author, hold, user.auth_gen
         self.history = beginning.history
         if hello.usn is not UNSET and beginning.snapshot is None:
             house.acks.note(*key, device.id, hello.usn)
@@ -180,10 +193,10 @@ class UserConnection(Connection[ServerSession]):
     async def _open(self, frame: frames.Open) -> None:
         first = None
         if frame.message is not UNSET:
-            first = Message(frame.message.id, self._author, message_body(frame.message.body, "user"))
+            first = Message(frame.message.id, self.author, message_body(frame.message.body, "user"))
         numbered = await self.house.messaging.open(
             self._place(frame.conversation),
-            self._author,
+            self.author,
             topic=frame.topic or None,
             transaction_id=frame.transaction or None,
             first=first,
@@ -196,7 +209,7 @@ class UserConnection(Connection[ServerSession]):
             frame.ref,
             lambda done: self.house.messaging.submit_post(
                 self._place(frame.conversation),
-                Message(frame.id, self._author, message_body(frame.body, "user")),
+                Message(frame.id, self.author, message_body(frame.body, "user")),
                 after=frame.after or None,
                 history=self.history,
                 done=done,
@@ -213,13 +226,13 @@ class UserConnection(Connection[ServerSession]):
         self.put(
             UNSET,
             lambda done: self.house.messaging.submit_read(
-                place, self._author, frame.seq, history=self.history, done=done
+                place, self.author, frame.seq, history=self.history, done=done
             ),
         )
 
     async def _typing(self, frame: frames.Typing) -> None:
         place = self._place(frame.conversation)
-        await self.house.messaging.typing(place, self._author, frame.on)
+        await self.house.messaging.typing(place, self.author, frame.on)
 
     async def _set_foreground(self, on: bool) -> None:
         if self.key is not None and self.device_id is not None and self.hold is not None:
@@ -238,7 +251,7 @@ class UserConnection(Connection[ServerSession]):
 
     async def _rate(self, frame: frames.Rate) -> None:
         numbered = await self.house.messaging.rate(
-            self._place(frame.conversation), self._author, frame.score, frame.comment or None, self.history
+            self._place(frame.conversation), self.author, frame.score, frame.comment or None, self.history
         )
         self.send(ok_frame(frame.ref, numbered))
 
@@ -246,7 +259,7 @@ class UserConnection(Connection[ServerSession]):
         # A press has no id of its own; made from what is pressed, a second press of the same button changes nothing.
         press_id = uuid5(frame.conversation, f"press:{frame.seq}:{frame.button}")
         numbered = await self.house.messaging.press(
-            self._place(frame.conversation), self._author, frame.seq, frame.button, press_id, self.history
+            self._place(frame.conversation), self.author, frame.seq, frame.button, press_id, self.history
         )
         self.send(ok_frame(frame.ref, numbered))
 
@@ -370,11 +383,6 @@ class UserConnection(Connection[ServerSession]):
             self.house.hub.remove_user(self.key, self)
         if self.session.foreground and self.hold is not None and not self.house.draining:
             self.house.tasks.start("left", self._look_away, restart=False)
-
-    @property
-    def _author(self) -> Author:
-        assert self.user is not None
-        return self.user.author
 
     async def _look_away(self) -> None:
         # The lease runs out by itself; a database that is away is no reason to say more.

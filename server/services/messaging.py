@@ -222,7 +222,7 @@ class Messaging:
 
     def _limit(self, place: Place, author: Author) -> None:
         if author.type is AuthorType.USER:
-            self._sends.take(f"{place.app_id}:{place.user_id}")
+            self._sends.take((place.app_id, place.user_id))
 
 
 def _reading(place: Place, reader: Literal["user", "agent"], author: Author, seq: int, history: str | None) -> MarkRead:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from server.domain.errors import RateLimited
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from server.clock import Clock
 
 MOST_KEYS = 100_000
@@ -23,9 +25,9 @@ class Rates:
         self._burst = burst
         self._rate = burst / seconds if burst else 0.0
         self._what = what
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[Hashable, tuple[float, float]] = {}
 
-    def take(self, key: str, tokens: int = 1) -> None:
+    def take(self, key: Hashable, tokens: int = 1) -> None:
         """Take from the bucket of `key`. Raises RateLimited with the seconds until there is enough again.
 
         A demand larger than a whole bucket is let through when the bucket is full.

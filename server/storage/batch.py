@@ -99,10 +99,10 @@ async def _lock(
 ) -> tuple[dict[UserKey, Ledger], str | None]:
     users = list({(intent.app_id, intent.user_id) for intent in intents})
     rows = await session.rows("lock_users", *_columns(users, 2))
-    ledgers = {
-        (row["app_id"], row["user_id"]): Ledger(row["app_id"], row["user_id"], row["usn"], now, row["history"])
-        for row in rows
-    }
+    ledgers = {}
+    for row in rows:
+        user = users[row["n"] - 1]
+        ledgers[user] = Ledger(user[0], user[1], row["usn"], now, row["history"])
     return ledgers, rows[0]["transaction"] if rows else None
 
 
@@ -141,7 +141,7 @@ async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[Us
             case _:
                 wanted.append(place + _NO_AUTHOR)
     if wanted:
-        _keep_heads(await session.rows("load_heads", wanted), ledgers)
+        _keep_heads(await session.rows("load_heads", wanted), wanted, ledgers)
     if openings:
         await _load_openings(session, openings, chosen, ledgers)
     if puts:
@@ -157,22 +157,18 @@ def _client_key(message: Message) -> tuple[str, str, UUID]:
     return (*message.author.key, message.id)
 
 
-def _keep_heads(rows: Iterable[Record], ledgers: dict[UserKey, Ledger]) -> None:
+def _keep_heads(rows: Iterable[Record], wanted: Sequence[tuple[Any, ...]], ledgers: dict[UserKey, Ledger]) -> None:
     for row in rows:
-        ledger = ledgers.get((row["want_app_id"], row["want_user_id"]))
+        app_id, user_id, conversation_id, *author = wanted[row["n"] - 1]
+        ledger = ledgers.get((app_id, user_id))
         if ledger is None:
             continue
-        conversation_id = row["want_conversation_id"]
-        if row["conversation_id"] is not None and conversation_id not in ledger.conversations:
+        if conversation_id not in ledger.conversations and row["conversation_id"] is not None:
             ledger.conversations[conversation_id] = conversation_of(row)
-        if row["stored_seq"] is not None:
-            key = ClientKey(row["want_author_type"], row["want_author_id"], row["want_client_id"])
-            ledger.stored[key] = Stored(
-                row["stored_conversation_id"],
-                row["stored_seq"],
-                row["stored_usn"],
-                row["stored_at"],
-                row["stored_digest"],
+        seq = row["stored_seq"]
+        if seq is not None:
+            ledger.stored[ClientKey(*author)] = Stored(
+                row["stored_conversation_id"], seq, row["stored_usn"], row["stored_at"], row["stored_digest"]
             )
 
 

@@ -14,6 +14,7 @@ from server.bus.interface import Committed, app_channel, user_channel
 from server.bus.redis_line import Door
 from server.bus.redis_numbers import BusNumbers
 from server.bus.redis_voice import MOST_QUEUED, MOST_QUEUED_BYTES, WORTH_S, Voice
+from server.bus.redis_wire import name_of
 from tests.server.bus.deaf_proxy import DeafProxy
 from tests.server.bus.member import Member, event, member_of, touched, until
 from tests.support.clock import FakeClock
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from server.bus.interface import Channel
     from tests.support.redis import RedisForTests
 
 MANY = 10_000
@@ -214,7 +216,7 @@ async def test_a_reader_that_fails_deafens_nobody(redis_server: RedisForTests) -
     async with member_of(redis_server.url) as speaker:
         listener = Member(redis_server.url)
 
-        def fails_first(where: str, _hint: object) -> None:
+        def fails_first(where: Channel, _hint: object) -> None:
             if not listener.heard:
                 listener.heard.append((where, touched(0)))
                 raise KeyError("a reader's own fault")
@@ -237,8 +239,7 @@ async def test_rubbish_on_a_channel_is_counted(redis_server: RedisForTests) -> N
         listener.bus.subscribe(channel)
         await listener.settled()
         await speaker.settled()
-        kind, _, key = channel.partition(":")
-        assert redis_server.ask("PUBLISH", f"deskbell:2:{kind}:{{{key}}}", "not one of ours") == "1"
+        assert redis_server.ask("PUBLISH", name_of(channel).decode(), "not one of ours") == "1"
         speaker.bus.publish([(channel, touched(5))])
         await until(lambda: listener.revs == [5])
         assert listener.number("hints_dropped_total", why="unreadable") == 1

@@ -5,10 +5,10 @@
 -- Lock the users of a batch, in ascending order, so that two batches cannot deadlock. Their rows are the locks
 -- under which events are numbered; what is read after this statement is the newest there is. `history`: find_history.
 -- `transaction`: its own number, to ask after its outcome when the answer to COMMIT was lost.
-select u.app_id, u.user_id, u.usn, pg_current_xact_id()::text as transaction,
+select want.n, u.usn, pg_current_xact_id()::text as transaction,
     (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history
 from end_user u
-join unnest($1::uuid[], $2::uuid[]) as want (app_id, user_id)
+join unnest($1::uuid[], $2::uuid[]) with ordinality as want (app_id, user_id, n)
     on u.app_id = want.app_id and u.user_id = want.user_id
 order by u.user_id, u.app_id
 for update of u;
@@ -23,12 +23,12 @@ select pg_xact_status($1::text::xid8) as outcome,
 -- name: load_heads
 -- scope: user
 -- For each wanted conversation its summary, and the event that was stored under the author's client id, if any.
-select want.app_id as want_app_id, want.user_id as want_user_id, want.conversation_id as want_conversation_id,
-    want.author_type as want_author_type, want.author_id as want_author_id, want.client_id as want_client_id,
-    e.conversation_id as stored_conversation_id, e.seq as stored_seq, e.usn as stored_usn, e.at as stored_at,
+-- `n`: which one of the wanted it is about, from 1 on.
+select want.n, e.conversation_id as stored_conversation_id, e.seq as stored_seq, e.usn as stored_usn, e.at as stored_at,
     e.digest as stored_digest,
     c.*
-from unnest($1::wanted_head[]) as want
+from unnest($1::wanted_head[]) with ordinality
+    as want (app_id, user_id, conversation_id, author_type, author_id, client_id, n)
 left join conversation c
     on c.app_id = want.app_id and c.user_id = want.user_id and c.conversation_id = want.conversation_id
 left join event e

@@ -68,7 +68,6 @@ export class UserClient {
   async start() {
     const rows = await this.store.load();
     this.model.restore(rows);
-    this.#countOn(rows.meta.find((row) => row.key === "attempt")?.count ?? 0);
     this.outbox.restore(rows.outbox);
     this.#announce();
     this.connection.start();

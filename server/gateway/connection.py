@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from sdk_protocol.codec import Codec
     from sdk_protocol.frames import Frame
+    from server.domain.intents import AnyIntent
     from server.gateway.house import House
     from server.gateway.transport import Transport
     from server.storage.batch import Outcome
@@ -123,16 +124,19 @@ class Connection(ABC, Generic[S]):
             self.house.metrics.errors.labels(code).inc()
         self.transport.send(self.codec.encode(frame))
 
-    def put(self, ref: int | UnsetType, submit: Callable[[Callable[[list[Outcome]], None]], None]) -> None:
-        """Hand a write over: `submit(done)`. What the writer gives `done` after the commit, or what `submit` raises, is
-        the answer to `ref`."""
+    def put(self, ref: int | UnsetType, intent: Callable[[], AnyIntent]) -> None:
+        """Have `intent()` written. Its outcome after the commit, or what refuses it at once, is the answer to `ref`.
+
+        Whatever a peer writes comes this way, so it is written in the order in which it came: a message sent right
+        behind the opening of its conversation finds it.
+        """
         request = Request(ref, self.house.clock.monotonic())
         if self._asked is None:
             self._asked = {}
         self._asked[request] = None
         self._begin()
         try:
-            submit(lambda outcomes: self._written(request, outcomes[0]))
+            self.house.messaging.submit(intent(), lambda outcomes: self._written(request, outcomes[0]))
         except DomainError as refusal:
             self._written(request, refusal)
         except Exception:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from server.bus.interface import Typing
     from server.domain.events import Author
     from server.domain.identity import Claims
+    from server.domain.intents import MarkRead, Open, Post, Rate
     from server.domain.people import EndUser
     from server.gateway.house import House
     from server.gateway.transport import Transport
@@ -90,13 +91,13 @@ class UserConnection(Connection[ServerSession]):
             case frames.Hello():
                 self.ask("hello", UNSET, lambda: self._hello(frame))
             case frames.Send():
-                self._send(frame)
+                self.put(frame.ref, lambda: self._send(frame))
             case frames.Open():
-                self.ask("open", frame.ref, lambda: self._open(frame))
+                self.put(frame.ref, lambda: self._open(frame))
             case frames.Ack():
                 self._ack(frame)
             case frames.Read():
-                self._read(frame)
+                self.put(UNSET, lambda: self._read(frame))
             case frames.Typing():
                 self.ask("typing", UNSET, lambda: self._typing(frame))
             case frames.Foreground():
@@ -104,7 +105,7 @@ class UserConnection(Connection[ServerSession]):
             case frames.History():
                 self.ask("history", frame.ref, lambda: self._history(frame))
             case frames.Rate():
-                self.ask("rate", frame.ref, lambda: self._rate(frame))
+                self.put(frame.ref, lambda: self._rate(frame))
             case frames.Press():
                 self.ask("press", frame.ref, lambda: self._press(frame))
             case frames.PushToken():
@@ -190,11 +191,11 @@ class UserConnection(Connection[ServerSession]):
         clock = self.house.clock
         return clock.monotonic() + (claims.expires_at - clock.now()).total_seconds()
 
-    async def _open(self, frame: frames.Open) -> None:
+    def _open(self, frame: frames.Open) -> Open:
         first = None
         if frame.message is not UNSET:
             first = Message(frame.message.id, self.author, message_body(frame.message.body, "user"))
-        numbered = await self.house.messaging.open(
+        return self.house.messaging.opening(
             self._place(frame.conversation),
             self.author,
             topic=frame.topic or None,
@@ -202,18 +203,13 @@ class UserConnection(Connection[ServerSession]):
             first=first,
             history=self.history,
         )
-        self.send(ok_frame(frame.ref, numbered))
 
-    def _send(self, frame: frames.Send) -> None:
-        self.put(
-            frame.ref,
-            lambda done: self.house.messaging.submit_post(
-                self._place(frame.conversation),
-                Message(frame.id, self.author, message_body(frame.body, "user")),
-                after=frame.after or None,
-                history=self.history,
-                done=done,
-            ),
+    def _send(self, frame: frames.Send) -> Post:
+        return self.house.messaging.posting(
+            self._place(frame.conversation),
+            Message(frame.id, self.author, message_body(frame.body, "user")),
+            after=frame.after or None,
+            history=self.history,
         )
 
     def _ack(self, frame: frames.Ack) -> None:
@@ -221,14 +217,9 @@ class UserConnection(Connection[ServerSession]):
             self.house.acks.note(*self.key, self.device_id, frame.usn)
             self._pump.acked()
 
-    def _read(self, frame: frames.Read) -> None:
+    def _read(self, frame: frames.Read) -> MarkRead:
         place = self._place(frame.conversation)
-        self.put(
-            UNSET,
-            lambda done: self.house.messaging.submit_read(
-                place, self.author, frame.seq, history=self.history, done=done
-            ),
-        )
+        return self.house.messaging.reading(place, "user", self.author, frame.seq, self.history)
 
     async def _typing(self, frame: frames.Typing) -> None:
         place = self._place(frame.conversation)
@@ -249,11 +240,9 @@ class UserConnection(Connection[ServerSession]):
         page = [event_frame(event) for event in events]
         self.send(frames.Page(ref=frame.ref, conversation=frame.conversation, events=page, more=more))
 
-    async def _rate(self, frame: frames.Rate) -> None:
-        numbered = await self.house.messaging.rate(
-            self._place(frame.conversation), self.author, frame.score, frame.comment or None, self.history
-        )
-        self.send(ok_frame(frame.ref, numbered))
+    def _rate(self, frame: frames.Rate) -> Rate:
+        place = self._place(frame.conversation)
+        return self.house.messaging.rating(place, self.author, frame.score, frame.comment or None, self.history)
 
     async def _press(self, frame: frames.Press) -> None:
         # A press has no id of its own; made from what is pressed, a second press of the same button changes nothing.

@@ -13,7 +13,7 @@ from server.bus.interface import Typing, conversation_channel, user_channel
 from server.domain import message
 from server.domain.errors import BadRequest, Conflict, NotFound
 from server.domain.events import Author, AuthorType, Event, Kind
-from server.domain.intents import AddNote, MarkRead, Message, Open, Post, Rate
+from server.domain.intents import AddNote, AnyIntent, MarkRead, Message, Open, Post, Rate
 from server.storage import log
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ class Messaging:
         self._bus = bus
         self._sends = sends
 
-    async def open(
+    # -- what one may ask to be written: checked here, and written by `submit`, or by the verbs below --------
+
+    def opening(
         self,
         place: Place,
         author: Author,
@@ -56,23 +58,102 @@ class Messaging:
         transaction_id: str | None = None,
         first: Message | None = None,
         history: str | None = None,
-    ) -> Numbered:
-        """Open a conversation about a transaction, with its first message or without. Twice is the same as once."""
+    ) -> Open:
+        """A conversation about a transaction, with its first message or without. Twice is the same as once."""
         self._limit(place, author)
         check_line(topic, "topic", MAX_TOPIC)
         check_line(transaction_id, "transaction", 200)
-        return await self._writer.append_one(
-            Open(
-                app_id=place.app_id,
-                user_id=place.user_id,
-                history=history,
-                conversation_id=place.conversation_id,
-                author=author,
-                topic=topic,
-                transaction_id=transaction_id,
-                message=first,
-            )
+        return Open(
+            app_id=place.app_id,
+            user_id=place.user_id,
+            history=history,
+            conversation_id=place.conversation_id,
+            author=author,
+            topic=topic,
+            transaction_id=transaction_id,
+            message=first,
         )
+
+    def posting(
+        self,
+        place: Place,
+        sent: Message,
+        *,
+        after: UUID | None = None,
+        expected_seq: int | None = None,
+        history: str | None = None,
+    ) -> Post:
+        """A message."""
+        self._limit(place, sent.author)
+        return Post(
+            app_id=place.app_id,
+            user_id=place.user_id,
+            history=history,
+            conversation_id=place.conversation_id,
+            message=sent,
+            after=after,
+            expected_seq=expected_seq,
+        )
+
+    def reading(
+        self, place: Place, reader: Literal["user", "agent"], author: Author, seq: int, history: str | None = None
+    ) -> MarkRead:
+        """A read cursor moved forward; the others get a receipt."""
+        return MarkRead(
+            app_id=place.app_id,
+            user_id=place.user_id,
+            history=history,
+            conversation_id=place.conversation_id,
+            reader=reader,
+            author=author,
+            seq=seq,
+        )
+
+    def rating(self, place: Place, author: Author, score: int, comment: str | None, history: str | None = None) -> Rate:
+        """The customer's verdict, 1 to 5."""
+        if not 1 <= score <= 5:
+            raise BadRequest("A score is 1 to 5.", field="score")
+        if comment is not None and (len(comment) > MAX_COMMENT or "\x00" in comment):
+            raise BadRequest(f"A comment has at most {MAX_COMMENT} characters.", field="comment")
+        self._limit(place, author)
+        return Rate(
+            app_id=place.app_id,
+            user_id=place.user_id,
+            history=history,
+            conversation_id=place.conversation_id,
+            author=author,
+            score=score,
+            comment=comment or None,
+        )
+
+    def submit(self, intent: AnyIntent, done: Callable[[list[Outcome]], None]) -> None:
+        """Write it without waiting: `done` gets the one outcome after the commit. What is submitted for one user is
+        written in that order. Raises Unavailable when too much waits."""
+        self._writer.submit(intent, done)
+
+    # -- the verbs -----------------------------------------------------------------------------------------
+
+    async def open(
+        self,
+        place: Place,
+        author: Author,
+        *,
+        topic: str | None = None,
+        transaction_id: str | None = None,
+        first: Message | None = None,
+    ) -> Numbered:
+        """Open a conversation."""
+        return await self._writer.append_one(
+            self.opening(place, author, topic=topic, transaction_id=transaction_id, first=first)
+        )
+
+    async def mark_read(self, place: Place, reader: Literal["user", "agent"], author: Author, seq: int) -> Numbered:
+        """Move a read cursor forward."""
+        return await self._writer.append_one(self.reading(place, reader, author, seq))
+
+    async def rate(self, place: Place, author: Author, score: int, comment: str | None) -> Numbered:
+        """Take the customer's verdict."""
+        return await self._writer.append_one(self.rating(place, author, score, comment))
 
     async def post(
         self,
@@ -84,7 +165,7 @@ class Messaging:
         history: str | None = None,
     ) -> Numbered:
         """Add a message. Raises Conflict with the newer events when someone wrote after `expected_seq`."""
-        intent = self._posting(place, sent, after, expected_seq, history)
+        intent = self.posting(place, sent, after=after, expected_seq=expected_seq, history=history)
         try:
             return await self._writer.append_one(intent)
         except Conflict as conflict:
@@ -98,59 +179,10 @@ class Messaging:
             )
             raise Conflict(conflict.message, events=newer, field=conflict.field) from None
 
-    def submit_post(
-        self,
-        place: Place,
-        sent: Message,
-        *,
-        after: UUID | None,
-        history: str | None,
-        done: Callable[[list[Outcome]], None],
-    ) -> None:
-        """The same without waiting: `done` gets the one outcome after the commit. Raises RateLimited, Unavailable."""
-        self._writer.submit(self._posting(place, sent, after, None, history), done)
-
     async def note(self, place: Place, sent: Message) -> Numbered:
         """Add a private note."""
         return await self._writer.append_one(
             AddNote(app_id=place.app_id, user_id=place.user_id, conversation_id=place.conversation_id, message=sent)
-        )
-
-    async def mark_read(self, place: Place, reader: Literal["user", "agent"], author: Author, seq: int) -> Numbered:
-        """Move a read cursor forward; the others get a receipt."""
-        return await self._writer.append_one(_reading(place, reader, author, seq, None))
-
-    def submit_read(
-        self,
-        place: Place,
-        author: Author,
-        seq: int,
-        *,
-        history: str | None,
-        done: Callable[[list[Outcome]], None],
-    ) -> None:
-        """The same for the customer, without waiting. Raises Unavailable."""
-        self._writer.submit(_reading(place, "user", author, seq, history), done)
-
-    async def rate(
-        self, place: Place, author: Author, score: int, comment: str | None, history: str | None = None
-    ) -> Numbered:
-        """The customer's verdict, 1 to 5."""
-        if not 1 <= score <= 5:
-            raise BadRequest("A score is 1 to 5.", field="score")
-        if comment is not None and (len(comment) > MAX_COMMENT or "\x00" in comment):
-            raise BadRequest(f"A comment has at most {MAX_COMMENT} characters.", field="comment")
-        self._limit(place, author)
-        return await self._writer.append_one(
-            Rate(
-                app_id=place.app_id,
-                user_id=place.user_id,
-                history=history,
-                conversation_id=place.conversation_id,
-                author=author,
-                score=score,
-                comment=comment or None,
-            )
         )
 
     async def press(
@@ -206,35 +238,9 @@ class Messaging:
             channels.append(user_channel(place.app_id, place.user_id))
         self._bus.publish([(channel, hint) for channel in channels])
 
-    def _posting(
-        self, place: Place, sent: Message, after: UUID | None, expected_seq: int | None, history: str | None
-    ) -> Post:
-        self._limit(place, sent.author)
-        return Post(
-            app_id=place.app_id,
-            user_id=place.user_id,
-            history=history,
-            conversation_id=place.conversation_id,
-            message=sent,
-            after=after,
-            expected_seq=expected_seq,
-        )
-
     def _limit(self, place: Place, author: Author) -> None:
         if author.type is AuthorType.USER:
             self._sends.take((place.app_id, place.user_id))
-
-
-def _reading(place: Place, reader: Literal["user", "agent"], author: Author, seq: int, history: str | None) -> MarkRead:
-    return MarkRead(
-        app_id=place.app_id,
-        user_id=place.user_id,
-        history=history,
-        conversation_id=place.conversation_id,
-        reader=reader,
-        author=author,
-        seq=seq,
-    )
 
 
 def check_line(value: str | None, field: str, longest: int) -> None:

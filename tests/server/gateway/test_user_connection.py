@@ -91,6 +91,25 @@ async def test_pipelined_sends_keep_their_order(house: House) -> None:
     assert all(isinstance(frame, frames.Ok) for frame in phone.transport.sent if getattr(frame, "ref", 0) >= 100)
 
 
+async def test_what_follows_an_opening_finds_it(house: House) -> None:
+    """A phone that was offline says everything it holds at once."""
+    phone = await house.phone()
+    opened = [uuid4() for _ in range(5)]
+    ids = [uuid4() for _ in opened]
+    for number, (conversation, message) in enumerate(zip(opened, ids, strict=True)):
+        phone.say(frames.Open(ref=3 * number, conversation=conversation))
+        phone.say(frames.Send(ref=3 * number + 1, conversation=conversation, id=message, body=Text(text="first")))
+        phone.say(frames.Rate(ref=3 * number + 2, conversation=conversation, score=5))
+        phone.say(frames.Read(conversation=conversation, seq=2))
+    await phone.until(lambda: len(phone.all(frames.Ok)) == 15)
+
+    assert not phone.all(frames.Error)
+    assert [event.id for event in phone.events if event.kind == "message"] == ids
+    for conversation in opened:
+        kinds = [event.kind for event in phone.events if event.conversation == conversation]
+        assert kinds[:3] == ["conversation.opened", "message", "rating.given"]
+
+
 async def test_somebody_elses_conversation_does_not_exist(house: House) -> None:
     ada, ben = await house.phone("ada"), await house.phone("ben")
     conversation = await ada.open()

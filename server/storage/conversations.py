@@ -86,19 +86,22 @@ async def list_of_user(session: Session, app_id: UUID, user_id: UUID, limit: int
 
 async def list_inbox(database: Database, query: InboxQuery) -> list[Listed]:
     at, last = query.after or (None, None)
-    rows = await database.rows(
-        "list_inbox_by_updated" if query.by_updated else "list_inbox_by_opened",
-        query.apps,
-        query.status,
-        query.assignee,
-        query.unassigned,
-        query.topic,
-        query.tag,
-        query.text,
-        at,
-        last,
-        query.limit,
-    )
+    async with database.transaction() as session:
+        # One plan for all filters, set or not, is one for none: PostgreSQL would read every conversation of the app.
+        await session.value("plan_for_these_values")
+        rows = await session.rows(
+            "list_inbox_by_updated" if query.by_updated else "list_inbox_by_opened",
+            query.apps,
+            query.status,
+            query.assignee,
+            query.unassigned,
+            query.topic,
+            query.tag,
+            query.text,
+            at,
+            last,
+            query.limit,
+        )
     return [_listed(row) for row in rows]
 
 

@@ -38,37 +38,49 @@ order by c.updated_at desc, c.conversation_id desc limit $3;
 -- name: list_inbox_by_opened
 -- scope: app
 -- The inbox, newest first. `opened_at` never changes, so paging is stable while conversations move.
-select c.*, u.external_id, u.name as user_name, a.name as assignee_name, a.avatar_url as assignee_avatar
-from conversation c
-join end_user u on u.app_id = c.app_id and u.user_id = c.user_id
+-- App by app, so that each is read in the order of its index and only as far as the page goes.
+select c.*, a.name as assignee_name, a.avatar_url as assignee_avatar
+from unnest($1::uuid[]) as wanted (app_id)
+cross join lateral (
+    select c.*, u.external_id, u.name as user_name
+    from conversation c
+    join end_user u on u.app_id = c.app_id and u.user_id = c.user_id
+    where c.app_id = wanted.app_id
+        and ($2::text is null or c.status = $2)
+        and ($3::uuid is null or c.assignee = $3)
+        and (not $4::boolean or c.assignee is null)
+        and ($5::text is null or c.topic = $5)
+        and ($6::text is null or $6 = any (c.tags))
+        and ($7::text is null or position(lower($7) in lower(concat_ws(' ', u.name, u.external_id, u.email, c.topic,
+            c.headline, c.last_message ->> 'text'))) > 0)
+        and ($8::timestamptz is null or (c.opened_at, c.conversation_id) < ($8, $9::uuid))
+    order by c.opened_at desc, c.conversation_id desc limit $10
+) c
 left join agent a on a.agent_id = c.assignee
-where c.app_id = any ($1::uuid[])
-    and ($2::text is null or c.status = $2)
-    and ($3::uuid is null or c.assignee = $3)
-    and (not $4::boolean or c.assignee is null)
-    and ($5::text is null or c.topic = $5)
-    and ($6::text is null or $6 = any (c.tags))
-    and ($7::text is null or position(lower($7) in lower(concat_ws(' ', u.name, u.external_id, u.email, c.topic,
-        c.headline, c.last_message ->> 'text'))) > 0)
-    and ($8::timestamptz is null or (c.opened_at, c.conversation_id) < ($8, $9::uuid))
 order by c.opened_at desc, c.conversation_id desc limit $10;
 
 -- name: list_inbox_by_updated
 -- scope: app
 -- The inbox, last touched first: what an agent wants to see.
-select c.*, u.external_id, u.name as user_name, a.name as assignee_name, a.avatar_url as assignee_avatar
-from conversation c
-join end_user u on u.app_id = c.app_id and u.user_id = c.user_id
+-- App by app, so that each is read in the order of its index and only as far as the page goes.
+select c.*, a.name as assignee_name, a.avatar_url as assignee_avatar
+from unnest($1::uuid[]) as wanted (app_id)
+cross join lateral (
+    select c.*, u.external_id, u.name as user_name
+    from conversation c
+    join end_user u on u.app_id = c.app_id and u.user_id = c.user_id
+    where c.app_id = wanted.app_id
+        and ($2::text is null or c.status = $2)
+        and ($3::uuid is null or c.assignee = $3)
+        and (not $4::boolean or c.assignee is null)
+        and ($5::text is null or c.topic = $5)
+        and ($6::text is null or $6 = any (c.tags))
+        and ($7::text is null or position(lower($7) in lower(concat_ws(' ', u.name, u.external_id, u.email, c.topic,
+            c.headline, c.last_message ->> 'text'))) > 0)
+        and ($8::timestamptz is null or (c.updated_at, c.conversation_id) < ($8, $9::uuid))
+    order by c.updated_at desc, c.conversation_id desc limit $10
+) c
 left join agent a on a.agent_id = c.assignee
-where c.app_id = any ($1::uuid[])
-    and ($2::text is null or c.status = $2)
-    and ($3::uuid is null or c.assignee = $3)
-    and (not $4::boolean or c.assignee is null)
-    and ($5::text is null or c.topic = $5)
-    and ($6::text is null or $6 = any (c.tags))
-    and ($7::text is null or position(lower($7) in lower(concat_ws(' ', u.name, u.external_id, u.email, c.topic,
-        c.headline, c.last_message ->> 'text'))) > 0)
-    and ($8::timestamptz is null or (c.updated_at, c.conversation_id) < ($8, $9::uuid))
 order by c.updated_at desc, c.conversation_id desc limit $10;
 
 -- name: list_touched_since

@@ -17,7 +17,7 @@ from server.cli.process import EXIT_ADDRESS, StartError
 from server.cli.roles import only_for
 from server.cli.secret_key import load_secret_key
 from server.clock import SystemClock
-from server.gateway.uvicorn_control import ControlProtocol
+from server.gateway.uvicorn_socket import LendingProtocol
 from server.wiring import Node
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _server_config(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="httptools",
-        ws=ControlProtocol,
+        ws=LendingProtocol,
         ws_max_size=MESSAGE_BYTES,
         ws_ping_interval=None,
         ws_ping_timeout=None,

@@ -1,7 +1,8 @@
 """WebSockets over ASGI: one port for everything, under any ASGI server (uvicorn here).
 
-ASGI has no control frames. The server's protocol class can lend them through a scope extension, `deskbell.control`
-(`gateway/uvicorn_control.py`); without it the peer is not pinged and silence is not noticed.
+ASGI has no control frames, and hands each message over by way of a queue and a task. A server can lend its socket
+through a scope extension, `deskbell.socket` (`gateway/uvicorn_socket.py`); without it the peer is not pinged and
+silence is not noticed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from server.gateway.doors import Refusal
+from server.gateway.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -23,25 +25,26 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
 
-EXTENSION = "deskbell.control"
+EXTENSION = "deskbell.socket"
 
 
-class Control(Protocol):
-    """Control frames of one WebSocket, where the server offers them."""
+class Borrowed(Transport, Protocol):
+    """A socket that the server lends."""
 
-    def ping(self) -> None: ...
+    def attach(self, receiver: Receiver) -> None:
+        """Hand messages to `receiver` from now on; what came before is handed over first."""
 
-    def listen(self, heard: Callable[[], None]) -> None: ...
+    def detach(self) -> None:
+        """The socket is gone."""
 
 
 class AsgiTransport:
     """A `Transport` over the ASGI callables of one accepted WebSocket."""
 
-    __slots__ = ("_buffered", "_closing", "_control", "_queue", "_reading", "_send", "_wake")
+    __slots__ = ("_buffered", "_closing", "_queue", "_reading", "_send", "_wake")
 
-    def __init__(self, send: Send, control: Control | None) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
-        self._control = control
         self._queue: deque[str | bytes] = deque()
         self._wake = asyncio.Event()
         self._reading = asyncio.Event()
@@ -56,8 +59,7 @@ class AsgiTransport:
             self._wake.set()
 
     def ping(self) -> None:
-        if self._control is not None:
-            self._control.ping()
+        """There is no way to."""
 
     def close(self, code: int, reason: str) -> None:
         if self._closing is None:
@@ -77,8 +79,6 @@ class AsgiTransport:
 
     async def serve(self, receive: Receive, receiver: Receiver) -> None:
         """Carry frames both ways until the socket ends; then `receiver.on_close()`."""
-        if self._control is not None:
-            self._control.listen(receiver.on_heard)
         async with asyncio.TaskGroup() as both:
             writing = both.create_task(self._write())
             try:
@@ -135,8 +135,23 @@ class AsgiDoors:
             await _refuse(send, entry)
             return
         await send({"type": "websocket.accept", "subprotocol": entry.subprotocol})
-        transport = AsgiTransport(send, scope.get("extensions", {}).get(EXTENSION))
-        await transport.serve(receive, entry.connect(transport))
+        borrowed: Borrowed | None = scope.get("extensions", {}).get(EXTENSION)
+        if borrowed is None:
+            transport = AsgiTransport(send)
+            await transport.serve(receive, entry.connect(transport))
+        else:
+            await _lent(borrowed, receive, entry.connect(borrowed))
+
+
+async def _lent(socket: Borrowed, receive: Receive, receiver: Receiver) -> None:
+    """Wait until a borrowed socket is gone; everything else happens in calls."""
+    socket.attach(receiver)
+    try:
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+    finally:
+        socket.detach()
+        receiver.on_close()
 
 
 async def _refuse(send: Send, refusal: Refusal) -> None:

@@ -120,6 +120,9 @@ class Bus(Protocol):
     def publish(self, hints: Sequence[tuple[Channel, Hint]]) -> None:
         """Send hints on their channels. Never blocks and never raises; may drop."""
 
+    def reaches(self, channel: Channel) -> bool:
+        """False if a hint on `channel` would certainly be heard by nobody: then it need not even be made."""
+
     def subscribe(self, channel: Channel) -> None:
         """Hear `channel` from about now on. Subscribing twice is the same as once."""
 

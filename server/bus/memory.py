@@ -34,6 +34,9 @@ class MemoryBus:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._deliver)
 
+    def reaches(self, channel: Channel) -> bool:
+        return channel in self._channels
+
     def subscribe(self, channel: Channel) -> None:
         self._channels.add(channel)
 

@@ -83,6 +83,9 @@ class RedisBus:
                 continue
             shard.voice.say(name, encoded)
 
+    def reaches(self, channel: Channel) -> bool:
+        return True  # who listens on other nodes, Redis alone knows
+
     def subscribe(self, channel: Channel) -> None:
         self._local.subscribe(channel)
         name = name_of(channel)

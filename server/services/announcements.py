@@ -18,20 +18,23 @@ def announce(bus: Bus, written: Written) -> None:
     """Publish hints for a committed batch: to the users it concerns, to watchers of its conversations, to inboxes."""
     if written.history is None:
         return
-    by_user: dict[tuple[UUID, UUID], list[Event]] = {}
-    by_conversation: dict[UUID, list[Event]] = {}
-    for event in written.events:
-        by_conversation.setdefault(event.conversation_id, []).append(event)
-        if event.usn is not None:
-            by_user.setdefault((event.app_id, event.user_id), []).append(event)
-    hints: list[tuple[Channel, Hint]] = [
-        (user_channel(*user), Committed(*user, tuple(events), written.history)) for user, events in by_user.items()
-    ]
-    for conversation_id, events in by_conversation.items():
+    history = written.history
+    hints: list[tuple[Channel, Hint]] = []
+    for events in written.logs:
         first = events[0]
-        hint = Committed(first.app_id, first.user_id, tuple(events), written.history)
-        hints.append((conversation_channel(conversation_id), hint))
-    for touched in written.touched:
-        change = Touched(touched.app_id, touched.user_id, touched.conversation_id, touched.rev)
-        hints.append((app_channel(touched.app_id), change))
+        app_id, user_id = first.app_id, first.user_id
+        seen = [event for event in events if event.usn is not None]
+        if seen and bus.reaches(channel := user_channel(app_id, user_id)):
+            hints.append((channel, Committed(app_id, user_id, tuple(seen), history)))
+        by_conversation: dict[UUID, list[Event]] = {}
+        for event in events:
+            by_conversation.setdefault(event.conversation_id, []).append(event)
+        for conversation_id, its in by_conversation.items():
+            if bus.reaches(channel := conversation_channel(conversation_id)):
+                hints.append((channel, Committed(app_id, user_id, tuple(its), history)))
+    hints += [
+        (channel, Touched(touched.app_id, touched.user_id, touched.conversation_id, touched.rev))
+        for touched in written.touched
+        if bus.reaches(channel := app_channel(touched.app_id))
+    ]
     bus.publish(hints)

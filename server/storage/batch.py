@@ -7,6 +7,7 @@ user see each other's work: a repeat of a message that another node has just com
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from server.domain.conversation import Conversation
     from server.domain.events import Event
     from server.storage.database import Database, Session
+    from server.storage.summaries import Kept, Summaries
 
 UserKey = tuple[UUID, UUID]
 Outcome = Numbered | DomainError
@@ -46,17 +48,21 @@ class Written(msgspec.Struct):
     history: str | None
     transaction: str | None
     outcomes: list[Outcome]
-    events: list[Event]
+    logs: list[list[Event]]
+    """The new events, one user after the other."""
     touched: list[Conversation]
 
 
-async def write_batch(session: Session, intents: Sequence[AnyIntent], now: datetime, grace: timedelta) -> Written:
-    """Run `intents` inside the transaction that `session` is in. The caller commits.
+async def write_batch(
+    session: Session, intents: Sequence[AnyIntent], now: datetime, grace: timedelta, summaries: Summaries
+) -> Written:
+    """Run `intents` inside the transaction that `session` is in. The caller commits, and has `summaries` keep what is
+    touched then.
 
     `grace`: how long a push waits for the ack of a device that has a foreground socket.
     """
     ledgers, transaction = await _lock(session, intents, now)
-    await _load(session, intents, ledgers)
+    await _load(session, intents, ledgers, summaries)
     outcomes: list[Outcome] = []
     for intent in intents:
         ledger = ledgers.get((intent.app_id, intent.user_id))
@@ -72,7 +78,7 @@ async def write_batch(session: Session, intents: Sequence[AnyIntent], now: datet
         next((ledger.history for ledger in ledgers.values()), None),
         transaction,
         outcomes,
-        [event for ledger in ledgers.values() for event in ledger.events],
+        [ledger.events for ledger in ledgers.values() if ledger.events],
         [conversation for ledger in ledgers.values() for conversation in ledger.touched.values()],
     )
 
@@ -106,7 +112,9 @@ async def _lock(
     return ledgers, rows[0]["transaction"] if rows else None
 
 
-async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[UserKey, Ledger]) -> None:
+async def _load(
+    session: Session, intents: Sequence[AnyIntent], ledgers: dict[UserKey, Ledger], summaries: Summaries
+) -> None:
     """Read into the ledgers whatever the intents need to know."""
     wanted: list[tuple[Any, ...]] = []
     openings: list[tuple[UUID, UUID, UUID]] = []
@@ -141,7 +149,10 @@ async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[Us
             case _:
                 wanted.append(place + _NO_AUTHOR)
     if wanted:
-        _keep_heads(await session.rows("load_heads", wanted), wanted, ledgers)
+        history = next((ledger.history for ledger in ledgers.values()), "")
+        kept = [summaries.find(each[2], history) for each in wanted]
+        asked = [(*each, known.version if known else None) for each, known in zip(wanted, kept, strict=True)]
+        _keep_heads(await session.rows("load_heads", asked), wanted, kept, ledgers)
     if openings:
         await _load_openings(session, openings, chosen, ledgers)
     if puts:
@@ -157,14 +168,22 @@ def _client_key(message: Message) -> tuple[str, str, UUID]:
     return (*message.author.key, message.id)
 
 
-def _keep_heads(rows: Iterable[Record], wanted: Sequence[tuple[Any, ...]], ledgers: dict[UserKey, Ledger]) -> None:
+def _keep_heads(
+    rows: Iterable[Record],
+    wanted: Sequence[tuple[Any, ...]],
+    kept: Sequence[Kept | None],
+    ledgers: dict[UserKey, Ledger],
+) -> None:
     for row in rows:
         app_id, user_id, conversation_id, *author = wanted[row["n"] - 1]
         ledger = ledgers.get((app_id, user_id))
         if ledger is None:
             continue
-        if conversation_id not in ledger.conversations and row["conversation_id"] is not None:
-            ledger.conversations[conversation_id] = conversation_of(row)
+        if conversation_id not in ledger.conversations and row["found"]:
+            sent, known = row["conversation"], kept[row["n"] - 1]
+            ledger.conversations[conversation_id] = (
+                copy.copy(known.conversation) if sent is None and known else conversation_of(sent)
+            )
         seq = row["stored_seq"]
         if seq is not None:
             ledger.stored[ClientKey(*author)] = Stored(

@@ -23,6 +23,7 @@ import asyncpg
 
 from server.domain.errors import DomainError, Unavailable
 from server.storage.batch import Outcome, Written, committed, write_batch
+from server.storage.summaries import Summaries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,6 +79,7 @@ class Writer:
         self._lanes = [deque[Waiting]() for _ in range(lanes)]
         self._wake = [asyncio.Event() for _ in range(lanes)]
         self._waiting = 0
+        self._summaries = Summaries()
         self._drained = asyncio.Event()
         """Set when nothing waits while closing."""
         self._closing = False
@@ -188,7 +190,7 @@ class Writer:
             written: Written | None = None
             try:
                 async with self._database.transaction() as session:
-                    written = await write_batch(session, intents, self._clock.now(), self._grace)
+                    written = await write_batch(session, intents, self._clock.now(), self._grace, self._summaries)
             except Unavailable as lost:
                 outcome = False if written is None else await self._outcome(written, deadline)
                 if outcome:
@@ -222,6 +224,8 @@ class Writer:
 
     def _told(self, intents: list[AnyIntent], written: Written) -> list[Outcome]:
         """It is committed: say so."""
+        if written.history is not None and written.transaction is not None:
+            self._summaries.keep(written.history, written.transaction, written.touched)
         self._metrics.commits.inc()
         self._metrics.commit_items.inc(len(intents))
         self._metrics.commit_batch_size.observe(len(intents))

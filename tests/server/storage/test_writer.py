@@ -32,7 +32,7 @@ async def test_opening_with_a_message_is_two_events(world: World) -> None:
     assert await conversations.locate(world.database, conversation_id) == (world.app_id, user_id)
     listed = await summary(world, user_id, conversation_id)
     assert (listed.conversation.seq, listed.conversation.rev, listed.conversation.agent_unread) == (2, 2, 1)
-    assert [event.seq for written in world.announced for event in written.events] == [1, 2]
+    assert [event.seq for written in world.announced for events in written.logs for event in events] == [1, 2]
 
 
 async def test_opening_again_gives_the_first_numbers(world: World) -> None:
@@ -239,7 +239,7 @@ async def test_status_assignment_tags_and_rating(world: World) -> None:
     user_id = await world.user()
     conversation_id, opened = await world.open(user_id)
     place: dict[str, Any] = {"app_id": world.app_id, "user_id": user_id, "conversation_id": conversation_id}
-    until = (opened.at or world.announced[0].events[0].at) + timedelta(days=1)
+    until = (opened.at or world.announced[0].logs[0][0].at) + timedelta(days=1)
 
     outcomes = await world.writer.append(
         [

@@ -23,12 +23,13 @@ select pg_xact_status($1::text::xid8) as outcome,
 -- name: load_heads
 -- scope: user
 -- For each wanted conversation its summary, and the event that was stored under the author's client id, if any.
--- `n`: which one of the wanted it is about, from 1 on.
-select want.n, e.conversation_id as stored_conversation_id, e.seq as stored_seq, e.usn as stored_usn, e.at as stored_at,
-    e.digest as stored_digest,
-    c.*
-from unnest($1::wanted_head[]) with ordinality
-    as want (app_id, user_id, conversation_id, author_type, author_id, client_id, n)
+-- `n`: which one of the wanted it is about, from 1 on. The summary is null where the row's version is the known one.
+select want.n, c.conversation_id is not null as found,
+    case when c.xmin::text is distinct from want.known then c end as conversation,
+    e.conversation_id as stored_conversation_id, e.seq as stored_seq, e.usn as stored_usn, e.at as stored_at,
+    e.digest as stored_digest
+from unnest($1::wanted_row[]) with ordinality
+    as want (app_id, user_id, conversation_id, author_type, author_id, client_id, known, n)
 left join conversation c
     on c.app_id = want.app_id and c.user_id = want.user_id and c.conversation_id = want.conversation_id
 left join event e

@@ -1,0 +1,1 @@
+"""The load tests do what they say; nothing here is timed."""

@@ -1,0 +1,78 @@
+"""A short load on a real server: everything arrives, and what is said of it has its shape."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHORT = ("--repeat", "1", "--seconds", "1", "--ceiling-seconds", "0.5")
+
+
+def run(module: str, *arguments: str, figures: Path) -> dict[str, Any]:
+    """Run a command that writes JSON; it must end well."""
+    ended = subprocess.run(
+        [sys.executable, "-m", module, *arguments, "--json", str(figures)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found: dict[str, Any] = json.loads(figures.read_text())
+    return found
+
+
+@pytest.mark.parametrize("transport", ["port", "asgi"])
+def test_everything_is_delivered_once_and_in_order(tmp_path: Path, transport: str) -> None:
+    found = run(
+        "loadtests.deliver",
+        *("--transport", transport, "--conversations", "5", "--warm-up", "0.2", *SHORT),
+        figures=tmp_path / "figures.json",
+    )
+    assert (found["mistakes"], found["first mistakes"]) == (0, [])
+    assert found["messages"] > 0
+    assert set(found["ok ms"]) == set(found["delivery ms"]) == {"p50", "p99", "p99.9", "max"}
+    assert found["ceiling: bare rows/s"] > found["messages/s"]
+    assert found["ceiling: bare echo per server CPU s"] > 0
+
+
+def test_a_pace_is_kept(tmp_path: Path) -> None:
+    found = run(
+        "loadtests.deliver",
+        *("--conversations", "5", "--rate", "50", "--warm-up", "0.2", *SHORT),
+        figures=tmp_path / "figures.json",
+    )
+    assert found["mistakes"] == 0
+    assert 10 < found["messages"] < 150
+
+
+def test_the_writer_by_itself(tmp_path: Path) -> None:
+    found = run(
+        "tests.benchmarks.writer",
+        *("--conversations", "10", "--callers", "20", *SHORT),
+        figures=tmp_path / "figures.json",
+    )
+    assert found["messages/s"] > 0
+    assert found["messages a commit"] >= 1
+    assert found["ceiling: bare rows/s"] > found["messages/s"]
+
+
+def test_a_server_that_is_there_already_needs_its_app(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "loadtests.deliver", "--url", "http://127.0.0.1:1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=".",
+    )
+    assert ended.returncode != 0
+    assert "--app" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -41,6 +41,7 @@ class Target:
     identity: dict[str, str]
     pid: int
     dsn: str
+    agent_token: str = ""
 
     def token(self, external_id: str) -> str:
         """As the app's own server signs it (docs/protocol.md, "Identity")."""
@@ -99,16 +100,19 @@ def _ours(folder: Path, transport: str, environ: dict[str, str]) -> Iterator[Tar
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(url, process)
-        made: Any = json.loads(
-            subprocess.run(
-                [sys.executable, "-m", "server.cli", "app", "create", "load", "--json"],
-                env=settings,
-                check=True,
-                capture_output=True,
-            ).stdout
-        )
+        made = _command(settings, "app", "create", "load", "--json")
+        agent = _command(settings, "agent", "create", "load@example.com", "--app", made["app"], "--json")
         sockets = f"ws://127.0.0.1:{gateway_port if transport == 'port' else port}"
-        yield Target(url, sockets, made["app"], made["server_key"], made["identity"], process.pid, _dsn(folder))
+        yield Target(
+            url,
+            sockets,
+            made["app"],
+            made["server_key"],
+            made["identity"],
+            process.pid,
+            _dsn(folder),
+            agent["token"],
+        )
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -116,6 +120,15 @@ def _ours(folder: Path, transport: str, environ: dict[str, str]) -> Iterator[Tar
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)  # the second one: do not wait for the drain
             process.wait(30)
+
+
+def _command(settings: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """What a command of `deskbell` prints as JSON."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "server.cli", *arguments], env=settings, check=True, capture_output=True
+    )
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -66,9 +66,8 @@ async def main(transport: str, to_all: bool) -> None:
     sys.stdout.write(f"{sock.getsockname()[1]}\n")
     sys.stdout.flush()
     if transport == "port":
-        await ws_create_server(
-            lambda _request: Everybody() if to_all else Twice(), sock=sock, read_buffer_init_size=1024
-        )
+        listener = Everybody if to_all else Twice
+        await ws_create_server(lambda _request: listener(), sock=sock, read_buffer_init_size=1024)
         await asyncio.Event().wait()
     import uvicorn
 

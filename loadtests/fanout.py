@@ -1,7 +1,8 @@
 """One event to many who watch: `python -m loadtests.fanout --watchers 1000`.
 
 An agent's desk on every socket, all watching one conversation; its customer writes one message after the other, each
-when everybody has the one before. The ceiling is a bare server of the same transport that sends every frame it gets to all.
+when everybody has the one before. The ceiling is a bare server of the same transport that sends every frame it gets to
+all.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ async def bare(transport: str, options: argparse.Namespace) -> float:
             watchers[0].socket.send(WSMsgType.TEXT, frame)
             await around.over()
             events += 1
-        return events * options.watchers / max(meters.cpu_of(process.pid) - before, 0.01)
+        return float(events * options.watchers) / max(meters.cpu_of(process.pid) - before, 0.01)
     finally:
         process.kill()
         await process.wait()

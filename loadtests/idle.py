@@ -1,7 +1,8 @@
 """What a waiting phone costs: `python -m loadtests.idle --sockets 20000`.
 
-Phones connect, say hello, are brought up to date and wait. Memory is what the server's processes have to themselves (PSS),
-before and after, a connection; measured once more when every tenth phone has opened a conversation and said something.
+Phones connect, say hello, are brought up to date and wait. Memory is what the server's processes have to themselves
+(PSS), before and after, a connection; measured once more when every tenth phone has opened a conversation and said
+something.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What the sockets of users and agents have in common: a session (sans I/O) between a transport and the services.
 
-A frame that asks for something is a *request* until it is answered. What is sent all day long (messages, read cursors)
-goes to the writer at once, and the writer answers: no task and no timer a message. Everything else is a supervised
-task. Both begin in the order in which they arrived; the writer keeps that order for one user. More than `MOST_REQUESTS`
-under way and the transport is paused: the peer waits.
+A frame that asks for something is a *request* until it is answered. What a device has written (openings, messages, read
+cursors, ratings) goes to the writer at once, in the order in which it arrived, and the writer answers: no task and no
+timer a message. Everything else is a supervised task. More than `MOST_REQUESTS` under way and the transport is paused:
+the peer waits.
 """
 
 from __future__ import annotations

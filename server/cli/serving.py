@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WATCH_S = 0.5
 BACKLOG = 2048
-MESSAGE_BYTES = 256 * 1024
+MESSAGE_BYTES = 128 * 1024
 """What the WebSocket library takes before it closes with 1009. Above the protocol's own limit (64 KiB), so that a
 frame that is only somewhat too large is answered `too_large` and the socket lives."""
 
@@ -82,7 +82,7 @@ async def serve_node(
     listening = _listen(config.http.host, config.http.port)
     sockets = None
     if config.http.gateway_port is not None and "gateway" in roles:
-        sockets = _listen(config.http.host, config.http.gateway_port)
+        sockets = _listen(config.http.host, config.http.gateway_port, "--gateway-port")
     clock = SystemClock()
     node = await Node.open(config, clock, url, load_secret_key(config), roles)
     try:
@@ -140,7 +140,7 @@ def _server_config(app: Any) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """A listening socket, before anything else is started: a taken port is one clear line, not half a server."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
@@ -151,7 +151,7 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.close()
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise StartError(
-            f"cannot listen on {host}:{port} ({reason}). Choose another with --port, or stop what uses it.",
+            f"cannot listen on {host}:{port} ({reason}). Choose another with {option}, or stop what uses it.",
             EXIT_ADDRESS,
         ) from None
     sock.setblocking(False)

@@ -73,6 +73,9 @@ class AsgiTransport:
     def resume(self) -> None:
         self._reading.set()
 
+    def tick(self) -> None:
+        """Nothing: the server underneath has a patience of its own."""
+
     @property
     def buffered(self) -> int:
         return self._buffered
@@ -95,6 +98,8 @@ class AsgiTransport:
             message = await receive()
             if message["type"] == "websocket.disconnect":
                 return
+            if self._closing is not None:
+                continue  # nobody listens any more; until the server says that it is over
             frame = message.get("text")
             if frame is None:
                 frame = message.get("bytes") or b""
@@ -140,6 +145,7 @@ class AsgiDoors:
             transport = AsgiTransport(send)
             await transport.serve(receive, entry.connect(transport))
         else:
+            scope["headers"] = headers = []  # they would be kept for as long as the socket lives
             await _lent(borrowed, receive, entry.connect(borrowed))
 
 

@@ -91,6 +91,7 @@ class Connection(ABC, Generic[S]):
 
     def tick(self, now: float) -> None:
         """Called about once a second: deadlines and pings."""
+        self.transport.tick()
         self.act(self.session.tick(now))
         if self._asked:
             self._answer_for(now - ANSWER_WITHIN_S)

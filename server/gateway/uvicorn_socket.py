@@ -105,6 +105,9 @@ class UvicornTransport:
         if self._protocol.read_paused:
             self._protocol.read_paused = False
             self._protocol.transport.resume_reading()
+        # What was said in the handshake is 3 KB that nobody needs for as long as the socket lives.
+        self._protocol.request.headers.clear()
+        self._protocol.response.headers.clear()
 
     def detach(self) -> None:
         """The socket is gone."""
@@ -152,7 +155,8 @@ class UvicornTransport:
             self._protocol.flush()
 
     def close(self, code: int, reason: str) -> None:
-        """As uvicorn does for `websocket.close`: say it, wait for the peer's own for a while, then cut."""
+        """As uvicorn does for `websocket.close`: say it, wait for the peer's own for a while, then cut. Without waiting
+        for what a peer that reads nothing has not taken: that would keep the socket for good."""
         if not self._open:
             return
         self.resume()
@@ -160,7 +164,7 @@ class UvicornTransport:
         protocol.conn.send_close(code, reason)
         protocol.flush()
         protocol.close_sent = True
-        protocol.close_timer = protocol.loop.call_later(protocol.close_timeout, protocol.transport.close)
+        protocol.close_timer = protocol.loop.call_later(protocol.close_timeout, protocol.transport.abort)
 
     def pause(self) -> None:
         if not self._paused and self._open:
@@ -171,6 +175,9 @@ class UvicornTransport:
         if self._paused:
             self._paused = False
             self._protocol.loop.call_soon(self._release)
+
+    def tick(self) -> None:
+        """Nothing: uvicorn has a timer for each socket that is closing."""
 
     @property
     def buffered(self) -> int:

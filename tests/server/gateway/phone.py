@@ -47,7 +47,7 @@ class FakeTransport:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.sent: list[Any] = []
-        self.pings = 0
+        self.pings = self.ticks = 0
         self.paused = False
         self.closed: tuple[int, str] | None = None
         self.buffered = 0
@@ -72,6 +72,9 @@ class FakeTransport:
 
     def resume(self) -> None:
         self.paused = False
+
+    def tick(self) -> None:
+        self.ticks += 1
 
 
 class End:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from server.gateway.house import House
 
 TICK_S = 1.0
+SLICES = 20
+"""A second's ticks are spread over it: with 20,000 sockets at once they would hold everybody up for 20 ms."""
 CHUNK = 5000
 LEASE_EVERY_S = 25.0
 RECHECK_EVERY_S = 15.0
@@ -61,10 +63,14 @@ class Sweep:
     async def _tick(self) -> None:
         house = self._house
         while True:
-            await house.clock.sleep(TICK_S)
-            now = house.clock.monotonic()
-            for connection in tuple(house.connections):
-                connection.tick(now)
+            connections = tuple(house.connections)
+            for number in range(SLICES):
+                await house.clock.sleep(TICK_S / SLICES)
+                now = house.clock.monotonic()
+                for connection in connections[number::SLICES]:
+                    if not connection.closed:
+                        connection.tick(now)
+            del connections
             house.hub.presence.tick()
 
     async def sweep(self) -> None:

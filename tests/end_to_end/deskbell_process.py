@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.end_to_end.rawsocket import socket_port
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -56,13 +58,18 @@ def run_command(*arguments: str, command: Sequence[str] = COMMAND, **environment
 
 
 class DeskbellProcess:
-    """``deskbell demo --json`` in a session of its own. ``ready`` is its first line, ``start_seconds`` its wait."""
+    """``deskbell demo --json`` in a session of its own, with ``environment`` on top of a clean one. ``ready`` is its
+    first line, ``start_seconds`` its wait."""
 
-    def __init__(self, data_dir: Path, port: int, log_path: Path, *, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, log_path: Path, *, command: Sequence[str] = COMMAND, **environment: str
+    ) -> None:
         self.data_dir = data_dir
         self.port = port
         self.log_path = log_path
         self.command = command
+        apart = socket_port(port)
+        self.environment = ({"DESKBELL_GATEWAY_PORT": str(apart)} if apart != port else {}) | environment
         self.ready: dict[str, Any] = {}
         self.start_seconds = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,7 +82,7 @@ class DeskbellProcess:
             self._process = subprocess.Popen(
                 [*self.command, "demo", "--json", "--port", str(self.port), "--data", str(self.data_dir)],
                 cwd=REPOSITORY,
-                env=clean_environment(),
+                env=clean_environment(**self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import ssl
 import time
 import uuid
@@ -102,6 +103,17 @@ class Closed(Exception):
         self.reason = reason
 
 
+def socket_port(port: int) -> int:
+    """Where the sockets of the server on `port` are: there; with DESKBELL_TEST_SOCKETS_APART=1, which runs all checks
+    on `--gateway-port`, on another."""
+    return port - 20_000 if os.environ.get("DESKBELL_TEST_SOCKETS_APART") else port
+
+
+def _socket_url(url: str) -> str:
+    address, _, port = url.removeprefix("http").rpartition(":")
+    return f"ws{address}:{socket_port(int(port))}" if port.isdecimal() else f"ws{url.removeprefix('http')}"
+
+
 class RawSocket:
     """One WebSocket. ``received`` keeps every frame in the order it came; nothing is filtered or repaired."""
 
@@ -129,7 +141,7 @@ class RawSocket:
         while True:
             try:
                 connection = await connect(
-                    "ws" + url.removeprefix("http") + path,
+                    _socket_url(url) + path,
                     subprotocols=[Subprotocol(name) for name in names] or None,
                     compression=None,
                     ping_interval=None,

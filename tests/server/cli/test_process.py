@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STARTING = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background is started deaf to it
 from server.cli.process import load_config, one_line, run_with_database
 
 async def work(url, embedded):

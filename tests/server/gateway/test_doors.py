@@ -1,4 +1,4 @@
-"""Who may come in: what is spoken, and how many at once. Over the wire: `tests/contracts/test_transport.py`."""
+"""Who may come in: what is spoken, and how many at once (over the wire: `tests/contracts/test_gateway_handshake.py`)."""
 
 from __future__ import annotations
 

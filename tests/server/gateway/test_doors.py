@@ -1,4 +1,4 @@
-"""Who may come in: what is spoken, and how many at once (over the wire: `tests/contracts/test_gateway_handshake.py`)."""
+"""Who may come in: what is spoken, and how many at once (over the wire: `tests/contracts/test_gateway_*.py`)."""
 
 from __future__ import annotations
 

@@ -14,12 +14,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 
 from server.gateway.asgi import EXTENSION
 
 if TYPE_CHECKING:
-    from websockets.frames import Frame
     from websockets.http11 import Request
 
     from server.gateway.transport import Receiver
@@ -77,6 +77,20 @@ class LendingProtocol(WebSocketsSansIOProtocol):
     def flush(self) -> None:
         """Write what the state machine has to say."""
         self.transport.write(b"".join(self.conn.data_to_send()))
+
+
+class _Framed:
+    """The message that was sent last, as the library frames it: an event goes to many sockets, one after the other."""
+
+    message: str | bytes | None = None
+    data = b""
+
+    @classmethod
+    def of(cls, message: str | bytes) -> bytes:
+        if message is not cls.message:
+            opcode, payload = (Opcode.TEXT, message.encode()) if isinstance(message, str) else (Opcode.BINARY, message)
+            cls.message, cls.data = message, Frame(opcode, payload).serialize(mask=False)
+        return cls.data
 
 
 class UvicornTransport:
@@ -139,15 +153,18 @@ class UvicornTransport:
     def send(self, frame: str | bytes) -> None:
         if not self._open:
             return
-        conn = self._protocol.conn
-        try:
+        protocol = self._protocol
+        conn = protocol.conn
+        if conn.state is not State.OPEN:
+            return  # the peer has said goodbye, and is answered
+        if conn.extensions:
             if isinstance(frame, str):
                 conn.send_text(frame.encode())
             else:
                 conn.send_binary(frame)
-        except InvalidState:
-            return  # the peer has said goodbye, and is answered
-        self._protocol.flush()
+            protocol.flush()
+        else:
+            protocol.transport.write(_Framed.of(frame))
 
     def ping(self) -> None:
         if self._open:

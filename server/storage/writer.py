@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from server.telemetry import Metrics
 
 LANES = 2
-BATCH = 150
+BATCH = 300
 MOST_WAITING = 20_000
 PATIENCE_S = 7.0
 RETRY_PAUSE_S = 0.1

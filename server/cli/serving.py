@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WATCH_S = 0.5
 BACKLOG = 2048
-MESSAGE_BYTES = 128 * 1024
+MESSAGE_BYTES = 256 * 1024
 """What the WebSocket library takes before it closes with 1009. Above the protocol's own limit (64 KiB), so that a
 frame that is only somewhat too large is answered `too_large` and the socket lives."""
 

@@ -323,16 +323,7 @@ create type written_summary as (
     answered_at         timestamptz
 );
 
-create type wanted_head as (
-    app_id          uuid,
-    user_id         uuid,
-    conversation_id uuid,
-    author_type     text,
-    author_id       text,
-    client_id       uuid
-);
-
--- What a batch wants to know of a conversation, and the version of the row that the asking node has already.
+-- `known`: the version of the conversation's row that the asking node has already (`xmin`).
 create type wanted_row as (
     app_id          uuid,
     user_id         uuid,

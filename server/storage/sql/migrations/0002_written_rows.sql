@@ -42,11 +42,13 @@ create type written_summary as (
     answered_at         timestamptz
 );
 
-create type wanted_head as (
+-- `known`: the version of the conversation's row that the asking node has already (`xmin`).
+create type wanted_row as (
     app_id          uuid,
     user_id         uuid,
     conversation_id uuid,
     author_type     text,
     author_id       text,
-    client_id       uuid
+    client_id       uuid,
+    known           text
 );

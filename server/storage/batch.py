@@ -11,7 +11,6 @@ import copy
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
 from server.domain.errors import DomainError, NotFound
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from server.domain.conversation import Conversation
     from server.domain.events import Event
-    from server.storage.database import Database, Session
+    from server.storage.database import Session
     from server.storage.summaries import Kept, Summaries
 
 UserKey = tuple[UUID, UUID]
@@ -54,14 +53,23 @@ class Written(msgspec.Struct):
 
 
 async def write_batch(
-    session: Session, intents: Sequence[AnyIntent], now: datetime, grace: timedelta, summaries: Summaries
+    session: Session,
+    intents: Sequence[AnyIntent],
+    now: datetime,
+    grace: timedelta,
+    summaries: Summaries,
+    doubtful: Written | None = None,
 ) -> Written:
     """Run `intents` inside the transaction that `session` is in. The caller commits, and has `summaries` keep what is
     touched then.
 
-    `grace`: how long a push waits for the ack of a device that has a foreground socket.
+    `grace`: how long a push waits for the ack of a device that has a foreground socket. `doubtful`: what an earlier try
+    of the same intents wrote, of which the answer to COMMIT was lost. If it was committed, it is returned as it is.
     """
     ledgers, transaction = await _lock(session, intents, now)
+    history = next((ledger.history for ledger in ledgers.values()), None)
+    if doubtful is not None and doubtful.history == history and await _happened(session, doubtful):
+        return doubtful
     await _load(session, intents, ledgers, summaries)
     outcomes: list[Outcome] = []
     for intent in intents:
@@ -75,7 +83,7 @@ async def write_batch(
             outcomes.append(refusal)
     await _write(session, list(ledgers.values()), now, grace)
     return Written(
-        next((ledger.history for ledger in ledgers.values()), None),
+        history,
         transaction,
         outcomes,
         [ledger.events for ledger in ledgers.values() if ledger.events],
@@ -83,21 +91,26 @@ async def write_batch(
     )
 
 
-async def committed(database: Database, written: Written) -> bool | None:
-    """Whether `written`, of which the answer to COMMIT was lost, has been committed; None: it is still under way.
-
-    Raises Unavailable. A failover that lost commits may have given the number to another transaction: no.
-    """
-    if written.transaction is None:
+async def _happened(session: Session, doubtful: Written) -> bool:
+    """Whether a batch was committed after all. All of it or nothing, so its first event tells; one without events may
+    be written again without harm. The users are locked, so whoever was still committing it has finished."""
+    if not doubtful.logs:
         return False
-    try:
-        row = await database.row("find_outcome", written.transaction)
-    except asyncpg.PostgresError:  # a number that this database has not come to
-        return False
-    assert row is not None
-    if row["history"] != written.history:
-        return False
-    return None if row["outcome"] == "in progress" else row["outcome"] == "committed"
+    event = doubtful.logs[0][0]
+    return (
+        await session.row(
+            "find_written",
+            event.app_id,
+            event.user_id,
+            event.conversation_id,
+            event.seq,
+            event.at,
+            event.kind,
+            event.author.id,
+            event.client_id,
+        )
+        is not None
+    )
 
 
 async def _lock(

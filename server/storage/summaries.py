@@ -40,6 +40,11 @@ class Summaries:
         """The row as we wrote it, if we know it in this history. Numbers of transactions mean nothing in another."""
         return self._kept.get(conversation_id) if history == self._history else None
 
+    def clear(self) -> None:
+        """Something went wrong: after a crash that lost commits (only where durability is off) a version may be used
+        again."""
+        self._kept.clear()
+
     def keep(self, history: str, transaction: str, written: Iterable[Conversation]) -> None:
         """These were committed by `transaction`."""
         if history != self._history:

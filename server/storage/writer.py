@@ -6,15 +6,14 @@ not wait for company. Users are hashed to a lane; a lane has one transaction und
 user are written in the order in which they were handed over. An outcome is given only after the commit (rule 2).
 
 What happens when PostgreSQL goes away in the middle: the batch is written again on a new connection, for as long as
-`PATIENCE_S` allows. When the answer to COMMIT was lost, PostgreSQL is asked first what became of the transaction, so
-what has no id of its own (a rating, a status) is not written twice either. After that the waiting callers get
-Unavailable; nothing is known to be written, and the same id may be tried again.
+`PATIENCE_S` allows. When the answer to COMMIT was lost, the next try looks, under the lock, whether its events stand
+where they were put, so what has no id of its own (a rating, a status) is not written twice either. After that the
+waiting callers get Unavailable; nothing is known to be written, and the same id may be tried again.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from server.domain.errors import DomainError, Unavailable
-from server.storage.batch import Outcome, Written, committed, write_batch
+from server.storage.batch import Outcome, Written, write_batch
 from server.storage.summaries import Summaries
 
 if TYPE_CHECKING:
@@ -186,20 +185,23 @@ class Writer:
     async def _write(self, intents: list[AnyIntent]) -> list[Outcome]:
         deadline = self._clock.monotonic() + PATIENCE_S
         contended = 0
+        doubtful: Written | None = None
         while True:
             written: Written | None = None
             try:
                 async with self._database.transaction() as session:
-                    written = await write_batch(session, intents, self._clock.now(), self._grace, self._summaries)
+                    written = await write_batch(
+                        session, intents, self._clock.now(), self._grace, self._summaries, doubtful
+                    )
             except Unavailable as lost:
-                outcome = False if written is None else await self._outcome(written, deadline)
-                if outcome:
-                    assert written is not None
-                    return self._told(intents, written)
-                if outcome is None or self._clock.monotonic() >= deadline:
+                # Once it was numbered, nobody knows whether it was committed; the next try looks, under the lock.
+                doubtful = written or doubtful
+                self._summaries.clear()
+                if self._clock.monotonic() >= deadline:
                     return [lost] * len(intents)
                 await self._clock.sleep(RETRY_PAUSE_S)
             except asyncpg.PostgresError as error:
+                self._summaries.clear()
                 # Another node opened the same conversation id at the same moment: the second look sees it.
                 if isinstance(error, CONTENTION) and contended < MOST_CONTENDED:
                     contended += 1
@@ -210,17 +212,6 @@ class Writer:
                 return [outcome for intent in intents for outcome in await self._alone(intent)]
             else:
                 return self._told(intents, written)
-
-    async def _outcome(self, written: Written, deadline: float) -> bool | None:
-        """Whether a batch was committed of which nobody knows; None if nobody can say before `deadline`."""
-        while True:
-            with contextlib.suppress(Unavailable):
-                known = await committed(self._database, written)
-                if known is not None:
-                    return known
-            if self._clock.monotonic() >= deadline:
-                return None
-            await self._clock.sleep(RETRY_PAUSE_S)
 
     def _told(self, intents: list[AnyIntent], written: Written) -> list[Outcome]:
         """It is committed: say so."""

@@ -4,7 +4,7 @@
 -- scope: user
 -- Lock the users of a batch, in ascending order, so that two batches cannot deadlock. Their rows are the locks
 -- under which events are numbered; what is read after this statement is the newest there is. `history`: find_history.
--- `transaction`: its own number, to ask after its outcome when the answer to COMMIT was lost.
+-- `transaction`: its own number, which is the version (`xmin`) of the rows it writes.
 select want.n, u.usn, pg_current_xact_id()::text as transaction,
     (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history
 from end_user u
@@ -13,12 +13,13 @@ join unnest($1::uuid[], $2::uuid[]) with ordinality as want (app_id, user_id, n)
 order by u.user_id, u.app_id
 for update of u;
 
--- name: find_outcome
--- scope: reference
--- What has become of a transaction: committed, aborted, in progress; null if it was too long ago. Numbers of
--- transactions mean something only in the history they are of.
-select pg_xact_status($1::text::xid8) as outcome,
-    (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history;
+-- name: find_written
+-- scope: user
+-- Whether an event stands where a batch had put it, of which nobody knows whether it was committed. Asked under the lock of
+-- the user. (The number of the transaction would not do: after a crash that lost it, it is given to another one.)
+select e.seq from event e
+where e.app_id = $1 and e.user_id = $2 and e.conversation_id = $3 and e.seq = $4
+    and e.at = $5 and e.kind = $6 and e.author_id = $7 and e.client_id is not distinct from $8::uuid;
 
 -- name: load_heads
 -- scope: user

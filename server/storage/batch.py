@@ -7,18 +7,17 @@ user see each other's work: a repeat of a message that another node has just com
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from server.domain.errors import DomainError, NotFound
-from server.domain.events import AuthorType, Kind
 from server.domain.intents import AddNote, AnyIntent, MarkRead, Message, Open, Post, PutTransaction, Rate
 from server.domain.numbering import ClientKey, Ledger, Numbered, Stored, apply, opening_key
 from server.domain.transaction import RECENT
 from server.storage.rows import conversation_of, transaction_of
+from server.storage.written import columns, event_row, pushes_of, summary_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from server.domain.conversation import Conversation
     from server.domain.events import Event
     from server.storage.database import Session
-    from server.storage.summaries import Kept, Summaries
+    from server.storage.heads import Heads
 
 UserKey = tuple[UUID, UUID]
 Outcome = Numbered | DomainError
@@ -38,67 +37,100 @@ _encode = msgspec.json.Encoder().encode
 _NO_AUTHOR = ("", "", None)
 
 
-class Written(msgspec.Struct):
-    """What a batch did: an outcome for each intent in order, and what everybody else should hear of.
+class Doubt(NamedTuple):
+    """What an attempt made of a user's intents, of which nobody knows whether it was committed."""
 
-    history, transaction: the database's, and the number of the transaction in it; None if none of its users exist.
+    history: str
+    outcomes: list[Outcome]
+    events: list[Event]
+    touched: list[Conversation]
+
+
+class Written(msgspec.Struct):
+    """What was committed: an outcome for each intent in order, and what everybody else should hear of.
+
+    history: the database's; None if none of the users exist.
     """
 
     history: str | None
-    transaction: str | None
     outcomes: list[Outcome]
     logs: list[list[Event]]
     """The new events, one user after the other."""
     touched: list[Conversation]
 
 
-async def write_batch(
-    session: Session,
-    intents: Sequence[AnyIntent],
-    now: datetime,
-    grace: timedelta,
-    summaries: Summaries,
-    doubtful: Written | None = None,
-) -> Written:
-    """Run `intents` inside the transaction that `session` is in. The caller commits, and has `summaries` keep what is
-    touched then.
+class Batch:
+    """Run `write` inside a transaction, commit, then call `remember`. One try is one Batch.
 
-    `grace`: how long a push waits for the ack of a device that has a foreground socket. `doubtful`: what an earlier try
-    of the same intents wrote, of which the answer to COMMIT was lost. If it was committed, it is returned as it is.
+    `grace`: how long a push waits for the ack of a device that has a foreground socket. `doubts`: what earlier tries of
+    the same intents made of them; what was committed of that is taken as it is.
     """
-    ledgers, transaction = await _lock(session, intents, now)
-    history = next((ledger.history for ledger in ledgers.values()), None)
-    if doubtful is not None and doubtful.history == history and await _happened(session, doubtful):
-        return doubtful
-    await _load(session, intents, ledgers, summaries)
-    outcomes: list[Outcome] = []
-    for intent in intents:
-        ledger = ledgers.get((intent.app_id, intent.user_id))
-        if ledger is None:
-            outcomes.append(NotFound("There is no such user."))
-            continue
-        try:
-            outcomes.append(apply(ledger, intent))
-        except DomainError as refusal:
-            outcomes.append(refusal)
-    await _write(session, list(ledgers.values()), now, grace)
-    return Written(
-        history,
-        transaction,
-        outcomes,
-        [ledger.events for ledger in ledgers.values() if ledger.events],
-        [conversation for ledger in ledgers.values() for conversation in ledger.touched.values()],
-    )
 
+    def __init__(
+        self, intents: Sequence[AnyIntent], now: datetime, grace: timedelta, doubts: dict[UserKey, Doubt]
+    ) -> None:
+        self._intents = intents
+        self._now = now
+        self._grace = grace
+        self._doubts = doubts
+        self._ledgers: dict[UserKey, Ledger] = {}
+        self._before: dict[UserKey, str] = {}
+        self._version = ""
+        self._outcomes: list[Outcome] = []
 
-async def _happened(session: Session, doubtful: Written) -> bool:
-    """Whether a batch was committed after all. All of it or nothing, so its first event tells; one without events may
-    be written again without harm. The users are locked, so whoever was still committing it has finished."""
-    if not doubtful.logs:
-        return False
-    event = doubtful.logs[0][0]
-    return (
-        await session.row(
+    async def write(self, session: Session) -> Written:
+        await self._lock(session)
+        ledgers = self._ledgers
+        settled = {user: doubt for user, doubt in self._doubts.items() if await self._happened(session, user, doubt)}
+        await _load(session, self._intents, ledgers)
+        given = {user: iter(doubt.outcomes) for user, doubt in settled.items()}
+        for intent in self._intents:
+            user = (intent.app_id, intent.user_id)
+            ledger = ledgers.get(user)
+            if user in given and (earlier := next(given[user], None)) is not None:
+                self._outcomes.append(earlier)
+            elif ledger is None:
+                self._outcomes.append(NotFound("There is no such user."))
+            else:
+                self._outcomes.append(outcome_of(ledger, intent))
+        await _write(session, list(ledgers.values()), self._now, self._grace)
+        return Written(
+            next((ledger.history for ledger in ledgers.values()), None),
+            self._outcomes,
+            [doubt.events for doubt in settled.values()]
+            + [ledger.events for ledger in ledgers.values() if ledger.events],
+            [each for doubt in settled.values() for each in doubt.touched]
+            + [each for ledger in ledgers.values() for each in ledger.touched.values()],
+        )
+
+    def remember(self, heads: Heads) -> None:
+        """It is committed."""
+        for user, ledger in self._ledgers.items():
+            before = self._before[user]
+            heads.keep(ledger, before, self._version if ledger.touched else before)
+
+    def doubt(self) -> dict[UserKey, Doubt]:
+        """Whether it was committed is not known. Nothing of it was if not even all was numbered."""
+        if len(self._outcomes) < len(self._intents):
+            return {}
+        return doubts_of(self._intents, self._outcomes, self._ledgers)
+
+    async def _lock(self, session: Session) -> None:
+        users = list({(intent.app_id, intent.user_id) for intent in self._intents})
+        for row in await session.rows("lock_users", *columns(users, 2)):
+            user = users[row["n"] - 1]
+            self._ledgers[user] = Ledger(user[0], user[1], row["usn"], self._now, row["history"])
+            self._before[user] = row["before"]
+            self._version = row["version"]
+
+    async def _happened(self, session: Session, user: UserKey, doubt: Doubt) -> bool:
+        """Whether an earlier try was committed after all. All of a user's part or nothing, so its first event tells;
+        one without events may be written again without harm. The user is locked, so nobody is still committing it."""
+        ledger = self._ledgers.get(user)
+        if ledger is None or ledger.history != doubt.history or not doubt.events:
+            return False
+        event = doubt.events[0]
+        found = await session.row(
             "find_written",
             event.app_id,
             event.user_id,
@@ -109,25 +141,30 @@ async def _happened(session: Session, doubtful: Written) -> bool:
             event.author.id,
             event.client_id,
         )
-        is not None
-    )
+        return found is not None
 
 
-async def _lock(
-    session: Session, intents: Sequence[AnyIntent], now: datetime
-) -> tuple[dict[UserKey, Ledger], str | None]:
-    users = list({(intent.app_id, intent.user_id) for intent in intents})
-    rows = await session.rows("lock_users", *_columns(users, 2))
-    ledgers = {}
-    for row in rows:
-        user = users[row["n"] - 1]
-        ledgers[user] = Ledger(user[0], user[1], row["usn"], now, row["history"])
-    return ledgers, rows[0]["transaction"] if rows else None
+def outcome_of(ledger: Ledger, intent: AnyIntent) -> Outcome:
+    try:
+        return apply(ledger, intent)
+    except DomainError as refusal:
+        return refusal
 
 
-async def _load(
-    session: Session, intents: Sequence[AnyIntent], ledgers: dict[UserKey, Ledger], summaries: Summaries
-) -> None:
+def doubts_of(
+    intents: Iterable[AnyIntent], outcomes: Iterable[Outcome], ledgers: dict[UserKey, Ledger]
+) -> dict[UserKey, Doubt]:
+    by_user: dict[UserKey, list[Outcome]] = {user: [] for user in ledgers}
+    for intent, outcome in zip(intents, outcomes, strict=True):
+        by_user.get((intent.app_id, intent.user_id), []).append(outcome)
+    return {
+        user: Doubt(ledger.history, by_user[user], ledger.events, list(ledger.touched.values()))
+        for user, ledger in ledgers.items()
+        if ledger.events
+    }
+
+
+async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[UserKey, Ledger]) -> None:
     """Read into the ledgers whatever the intents need to know."""
     wanted: list[tuple[Any, ...]] = []
     openings: list[tuple[UUID, UUID, UUID]] = []
@@ -162,10 +199,7 @@ async def _load(
             case _:
                 wanted.append(place + _NO_AUTHOR)
     if wanted:
-        history = next((ledger.history for ledger in ledgers.values()), "")
-        kept = [summaries.find(each[2], history) for each in wanted]
-        asked = [(*each, known.version if known else None) for each, known in zip(wanted, kept, strict=True)]
-        _keep_heads(await session.rows("load_heads", asked), wanted, kept, ledgers)
+        _keep_heads(await session.rows("load_heads", *columns(wanted, 6)), wanted, ledgers)
     if openings:
         await _load_openings(session, openings, chosen, ledgers)
     if puts:
@@ -173,7 +207,7 @@ async def _load(
     if reads:
         await _load_counts(session, reads, ledgers)
     if ratings:
-        for row in await session.rows("load_ratings", *_columns(ratings, 3)):
+        for row in await session.rows("load_ratings", *columns(ratings, 3)):
             ledgers[(row["app_id"], row["user_id"])].rated[row["conversation_id"]] = (row["score"], row["comment"])
 
 
@@ -181,22 +215,14 @@ def _client_key(message: Message) -> tuple[str, str, UUID]:
     return (*message.author.key, message.id)
 
 
-def _keep_heads(
-    rows: Iterable[Record],
-    wanted: Sequence[tuple[Any, ...]],
-    kept: Sequence[Kept | None],
-    ledgers: dict[UserKey, Ledger],
-) -> None:
+def _keep_heads(rows: Iterable[Record], wanted: Sequence[tuple[Any, ...]], ledgers: dict[UserKey, Ledger]) -> None:
     for row in rows:
         app_id, user_id, conversation_id, *author = wanted[row["n"] - 1]
         ledger = ledgers.get((app_id, user_id))
         if ledger is None:
             continue
-        if conversation_id not in ledger.conversations and row["found"]:
-            sent, known = row["conversation"], kept[row["n"] - 1]
-            ledger.conversations[conversation_id] = (
-                copy.copy(known.conversation) if sent is None and known else conversation_of(sent)
-            )
+        if conversation_id not in ledger.conversations and row["conversation"] is not None:
+            ledger.conversations[conversation_id] = conversation_of(row["conversation"])
         seq = row["stored_seq"]
         if seq is not None:
             ledger.stored[ClientKey(*author)] = Stored(
@@ -210,7 +236,7 @@ async def _load_openings(
     chosen: list[tuple[UUID, UUID, str]],
     ledgers: dict[UserKey, Ledger],
 ) -> None:
-    owners = {row["conversation_id"]: row for row in await session.rows("load_openings", *_columns(openings, 3))}
+    owners = {row["conversation_id"]: row for row in await session.rows("load_openings", *columns(openings, 3))}
     new: set[UserKey] = set()
     for app_id, user_id, conversation_id in openings:
         ledger = ledgers.get((app_id, user_id))
@@ -223,15 +249,15 @@ async def _load_openings(
             ledger.stored[opening_key(conversation_id)] = Stored(conversation_id, 1, row["usn"], row["at"], None)
     if not new:
         return
-    _keep_transactions(await session.rows("load_recent_transactions", *_columns(list(new), 2), RECENT), ledgers)
+    _keep_transactions(await session.rows("load_recent_transactions", *columns(list(new), 2), RECENT), ledgers)
     if chosen:
-        _keep_transactions(await session.rows("load_transactions", *_columns(chosen, 3)), ledgers)
+        _keep_transactions(await session.rows("load_transactions", *columns(chosen, 3)), ledgers)
 
 
 async def _load_put(session: Session, puts: list[tuple[UUID, UUID, str]], ledgers: dict[UserKey, Ledger]) -> None:
-    columns = _columns(puts, 3)
-    _keep_transactions(await session.rows("load_transactions", *columns), ledgers)
-    for row in await session.rows("load_conversations_about", *columns):
+    wanted = columns(puts, 3)
+    _keep_transactions(await session.rows("load_transactions", *wanted), ledgers)
+    for row in await session.rows("load_conversations_about", *wanted):
         ledger = ledgers[(row["app_id"], row["user_id"])]
         ledger.conversations.setdefault(row["conversation_id"], conversation_of(row))
 
@@ -248,7 +274,7 @@ async def _load_counts(
             clamped.add((app_id, user_id, conversation_id, reader, seq))
     if not clamped:
         return
-    for row in await session.rows("count_newer", *_columns(list(clamped), 5)):
+    for row in await session.rows("count_newer", *columns(list(clamped), 5)):
         ledger = ledgers[(row["app_id"], row["user_id"])]
         ledger.last_counts[(row["conversation_id"], row["reader"], row["seq"])] = row["newer"]
 
@@ -266,16 +292,16 @@ async def _write(session: Session, ledgers: Sequence[Ledger], now: datetime, gra
         if ledger.opened:
             await _write_openings(session, ledger)
     await _write_transactions(session, ledgers, now)
-    events = [event for ledger in ledgers for event in ledger.events]
     touched = [conversation for ledger in ledgers for conversation in ledger.touched.values()]
     if not touched:
         return
-    heads = [(ledger.app_id, ledger.user_id, ledger.usn) for ledger in ledgers if ledger.events]
+    # Also of users without new events: that their row has a new version is how other nodes see that something changed.
+    heads = [(ledger.app_id, ledger.user_id, ledger.usn) for ledger in ledgers if ledger.touched]
     await session.run(
         "write_log",
-        *_columns(heads, 3),
-        [_event_row(ledger, event) for ledger in ledgers for event in ledger.events],
-        [_summary_row(conversation) for conversation in touched],
+        *columns(heads, 3),
+        [event_row(ledger, event) for ledger in ledgers for event in ledger.events],
+        [summary_row(conversation) for conversation in touched],
     )
     for ledger in ledgers:
         for conversation_id in ledger.relisted:
@@ -284,28 +310,23 @@ async def _write(session: Session, ledgers: Sequence[Ledger], now: datetime, gra
             await session.run(
                 "put_rating", ledger.app_id, ledger.user_id, rating.conversation_id, rating.score, rating.comment, now
             )
-    wanted = {
-        event.conversation_id: (event.app_id, event.user_id, event.conversation_id, event.seq)
-        for event in events
-        if event.kind == Kind.MESSAGE and event.author.type is not AuthorType.USER
-    }
-    if wanted:
-        await session.run("want_push", *_columns(list(wanted.values()), 4), now, now + grace)
+    if wanted := pushes_of(ledgers):
+        await session.run("want_push", *columns(wanted, 4), now, now + grace)
 
 
 async def _write_openings(session: Session, ledger: Ledger) -> None:
     opened = [ledger.conversations[conversation_id] for conversation_id in ledger.opened]
     user = (ledger.app_id, ledger.user_id)
-    await session.run("insert_directory", *_columns([(*user, each.conversation_id) for each in opened], 3))
+    await session.run("insert_directory", *columns([(*user, each.conversation_id) for each in opened], 3))
     await session.run(
         "insert_conversations",
-        *_columns([(*user, c.conversation_id, c.topic, c.transaction_id, c.opened_at) for c in opened], 6),
+        *columns([(*user, c.conversation_id, c.topic, c.transaction_id, c.opened_at) for c in opened], 6),
     )
     snapshots = [
         (*user, conversation_id, _encode(snapshot), snapshot.frozen_at)
         for conversation_id, snapshot in ledger.snapshots.items()
     ]
-    await session.run("insert_snapshots", *_columns(snapshots, 5))
+    await session.run("insert_snapshots", *columns(snapshots, 5))
 
 
 async def _write_transactions(session: Session, ledgers: Sequence[Ledger], now: datetime) -> None:
@@ -329,7 +350,7 @@ async def _write_transactions(session: Session, ledgers: Sequence[Ledger], now: 
         for known in ledger.put.values()
     ]
     if put:
-        await session.run("put_transactions", *_columns(put, 13), now)
+        await session.run("put_transactions", *columns(put, 13), now)
 
 
 async def _write_lists(session: Session, conversation: Conversation) -> None:
@@ -341,59 +362,3 @@ async def _write_lists(session: Session, conversation: Conversation) -> None:
         conversation.tags,
         conversation.transaction_ids,
     )
-
-
-def _event_row(ledger: Ledger, event: Event) -> tuple[Any, ...]:
-    """In the order of the type `written_event`."""
-    author = event.author
-    digest = None
-    if event.client_id is not None:
-        digest = ledger.stored[ClientKey(*author.key, event.client_id)].digest
-    return (
-        event.app_id,
-        event.user_id,
-        event.conversation_id,
-        event.seq,
-        event.usn,
-        event.kind,
-        author.type._value_,
-        author.id,
-        author.name,
-        author.avatar_url,
-        event.client_id,
-        digest,
-        event.body,
-        event.at,
-    )
-
-
-def _summary_row(conversation: Conversation) -> tuple[Any, ...]:
-    """In the order of the type `written_summary`."""
-    return (
-        conversation.app_id,
-        conversation.user_id,
-        conversation.conversation_id,
-        conversation.seq,
-        conversation.rev,
-        conversation.status._value_,
-        conversation.headline,
-        conversation.assignee,
-        conversation.snoozed_until,
-        conversation.user_read_seq,
-        conversation.agent_read_seq,
-        conversation.user_unread,
-        conversation.agent_unread,
-        conversation.last_message,
-        conversation.last_message_seq,
-        conversation.last_message_author,
-        conversation.other_message_seq,
-        conversation.updated_at,
-        conversation.waiting_since,
-        conversation.last_wait_s,
-        conversation.answered_at,
-    )
-
-
-def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
-    """Rows as the arrays that `unnest` takes, one a column."""
-    return [[row[column] for row in rows] for column in range(width)]

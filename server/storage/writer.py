@@ -1,9 +1,10 @@
 """The one write path of the log: group commit.
 
-Callers hand over *lists* of intents and wait for their outcomes. Whatever waits is written in one transaction
-(`storage.batch`), so the cost of a commit is shared by everyone who waits for it, and a message that comes alone does
-not wait for company. Users are hashed to a lane; a lane has one transaction under way at a time, so intents of one
-user are written in the order in which they were handed over. An outcome is given only after the commit (rule 2).
+Callers hand over *lists* of intents and wait for their outcomes. Whatever waits is written in one transaction, so the
+cost of a commit is shared by everyone who waits for it, and a message that comes alone does not wait for company: in
+one statement if all it needs is known (`storage.known`), else the long way (`storage.batch`). Users are hashed to a
+lane; a lane has one transaction under way at a time, so intents of one user are written in the order in which they
+were handed over. An outcome is given only after the commit (rule 2).
 
 What happens when PostgreSQL goes away in the middle: the batch is written again on a new connection, for as long as
 `PATIENCE_S` allows. When the answer to COMMIT was lost, the next try looks, under the lock, whether its events stand
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from server.domain.errors import DomainError, Unavailable
-from server.storage.batch import Outcome, Written, write_batch
-from server.storage.summaries import Summaries
+from server.storage.batch import Batch, Doubt, Outcome, Written
+from server.storage.heads import Heads
+from server.storage.known import KnownBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from server.domain.intents import AnyIntent
     from server.domain.numbering import Numbered
     from server.storage.database import Database
+    from server.storage.heads import UserKey
     from server.tasks import Tasks
     from server.telemetry import Metrics
 
@@ -78,7 +81,7 @@ class Writer:
         self._lanes = [deque[Waiting]() for _ in range(lanes)]
         self._wake = [asyncio.Event() for _ in range(lanes)]
         self._waiting = 0
-        self._summaries = Summaries()
+        self._heads = Heads()
         self._drained = asyncio.Event()
         """Set when nothing waits while closing."""
         self._closing = False
@@ -158,13 +161,47 @@ class Writer:
 
     async def _commit(self, taken: list[Waiting]) -> None:
         """Write one batch and answer everyone in it, come what may."""
+        batch = KnownBatch(self._heads, self._clock.now())
+        numbered = {waiting: found for waiting in taken if (found := batch.number(waiting.intents)) is not None}
+        if numbered:
+            missed = await self._write_known(batch, numbered)
+            taken = [waiting for waiting in taken if waiting not in numbered or waiting in missed]
+        if taken:
+            await self._write_all(taken, {})
+
+    async def _write_known(
+        self, batch: KnownBatch, numbered: dict[Waiting, tuple[UserKey, list[Outcome]]]
+    ) -> set[Waiting]:
+        """Write what is numbered already. Returns those of whom nothing was written."""
+        try:
+            async with self._database.session() as session:
+                written, users = await batch.write(session, self._grace)
+        except Unavailable:
+            self._heads.clear()
+            await self._write_all(list(numbered), batch.doubt())
+            return set()
+        except Exception:
+            self._heads.clear()
+            self._log.warning("a batch takes the long way", exc_info=True)
+            return set(numbered)
+        taken = [waiting for waiting, (user, _) in numbered.items() if user in users]
+        if taken:
+            self._tell(written, sum(len(waiting.intents) for waiting in taken))
+            self._answer_soon(taken, [outcome for waiting in taken for outcome in numbered[waiting][1]])
+        return numbered.keys() - set(taken)
+
+    async def _write_all(self, taken: list[Waiting], doubts: dict[UserKey, Doubt]) -> None:
+        """The long way. `doubts`: what an earlier try made of these intents."""
         intents = [intent for waiting in taken for intent in waiting.intents]
         try:
-            outcomes = await self._write(intents)
+            outcomes = await self._write(intents, doubts)
         except Exception:
             # Whatever it was, callers must not wait for ever, and must not be told that nothing was written.
             self._log.exception("a batch could not be written", intents=len(intents))
             outcomes = [Unavailable("The message could not be written; try again with the same id.")] * len(intents)
+        self._answer_soon(taken, outcomes)
+
+    def _answer_soon(self, taken: list[Waiting], outcomes: list[Outcome]) -> None:
         # In the turn in which the hints of this commit are handed over on this node, so that what both have to say to
         # one socket is one write to the kernel.
         self._loop.call_soon(self._answer, taken, outcomes)
@@ -182,26 +219,23 @@ class Writer:
         if self._closing and not self._waiting:
             self._drained.set()
 
-    async def _write(self, intents: list[AnyIntent]) -> list[Outcome]:
+    async def _write(self, intents: list[AnyIntent], doubts: dict[UserKey, Doubt]) -> list[Outcome]:
         deadline = self._clock.monotonic() + PATIENCE_S
         contended = 0
-        doubtful: Written | None = None
         while True:
-            written: Written | None = None
+            batch = Batch(intents, self._clock.now(), self._grace, doubts)
             try:
                 async with self._database.transaction() as session:
-                    written = await write_batch(
-                        session, intents, self._clock.now(), self._grace, self._summaries, doubtful
-                    )
+                    written = await batch.write(session)
             except Unavailable as lost:
                 # Once it was numbered, nobody knows whether it was committed; the next try looks, under the lock.
-                doubtful = written or doubtful
-                self._summaries.clear()
+                doubts = doubts | batch.doubt()
+                self._heads.clear()
                 if self._clock.monotonic() >= deadline:
                     return [lost] * len(intents)
                 await self._clock.sleep(RETRY_PAUSE_S)
             except asyncpg.PostgresError as error:
-                self._summaries.clear()
+                self._heads.clear()
                 # Another node opened the same conversation id at the same moment: the second look sees it.
                 if isinstance(error, CONTENTION) and contended < MOST_CONTENDED:
                     contended += 1
@@ -211,21 +245,20 @@ class Writer:
                     raise
                 return [outcome for intent in intents for outcome in await self._alone(intent)]
             else:
-                return self._told(intents, written)
+                batch.remember(self._heads)
+                self._tell(written, len(intents))
+                return written.outcomes
 
-    def _told(self, intents: list[AnyIntent], written: Written) -> list[Outcome]:
-        """It is committed: say so."""
-        if written.history is not None and written.transaction is not None:
-            self._summaries.keep(written.history, written.transaction, written.touched)
+    def _tell(self, written: Written, count: int) -> None:
+        """`count` intents are committed: say so."""
         self._metrics.commits.inc()
-        self._metrics.commit_items.inc(len(intents))
-        self._metrics.commit_batch_size.observe(len(intents))
+        self._metrics.commit_items.inc(count)
+        self._metrics.commit_batch_size.observe(count)
         self._announce(written)
-        return written.outcomes
 
     async def _alone(self, intent: AnyIntent) -> list[Outcome]:
         try:
-            return await self._write([intent])
+            return await self._write([intent], {})
         except asyncpg.PostgresError:
             self._log.exception("an intent could not be written", intent=type(intent).__name__)
             return [Unavailable("The message could not be written.")]

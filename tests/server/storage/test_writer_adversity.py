@@ -194,8 +194,8 @@ async def test_an_outcome_of_another_history_is_none(world: World, monkeypatch: 
 
 
 def losing_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A block in which the answers to the next commits are lost."""
-    transaction = world.database.transaction
+    """A block in which the answers to the next commits are lost, of the long way and of the short one."""
+    transaction, session = world.database.transaction, world.database.session
     nothing = Unavailable("the connection broke")
 
     @contextlib.contextmanager
@@ -208,14 +208,16 @@ def losing_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
         async def losing(**options: bool) -> AsyncIterator[Session]:
             nonlocal left
             mine, left = left > 0, left - 1
-            if mine and not committed:
-                with contextlib.suppress(ZeroDivisionError):
-                    async with transaction(**options) as session:
-                        yield session
-                        raise ZeroDivisionError
-            else:
-                async with transaction(**options) as session:
-                    yield session
+            with monkeypatch.context() as patched:
+                patched.setattr(world.database, "session", session)
+                if mine and not committed:
+                    with contextlib.suppress(ZeroDivisionError):
+                        async with transaction(**options) as open_one:
+                            yield open_one
+                            raise ZeroDivisionError
+                else:
+                    async with transaction(**options) as open_one:
+                        yield open_one
             if mine:
                 if then is not None:
                     await then()
@@ -223,6 +225,8 @@ def losing_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         with monkeypatch.context() as patched:
             patched.setattr(world.database, "transaction", losing)
+            # One statement is a transaction; here it is wrapped in one, to be able to take it back.
+            patched.setattr(world.database, "session", losing)
             yield
         assert left <= 0
 

@@ -4,8 +4,8 @@
 -- scope: user
 -- Lock the users of a batch, in ascending order, so that two batches cannot deadlock. Their rows are the locks
 -- under which events are numbered; what is read after this statement is the newest there is. `history`: find_history.
--- `transaction`: its own number, which is the version (`xmin`) of the rows it writes.
-select want.n, u.usn, pg_current_xact_id()::text as transaction,
+-- `before`: the version (`xmin`) of the user's row. `version`: the one it will have when this transaction has written it.
+select want.n, u.usn, u.xmin::text as before, pg_current_xact_id()::xid::text as version,
     (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history
 from end_user u
 join unnest($1::uuid[], $2::uuid[]) with ordinality as want (app_id, user_id, n)
@@ -24,13 +24,12 @@ where e.app_id = $1 and e.user_id = $2 and e.conversation_id = $3 and e.seq = $4
 -- name: load_heads
 -- scope: user
 -- For each wanted conversation its summary, and the event that was stored under the author's client id, if any.
--- `n`: which one of the wanted it is about, from 1 on. The summary is null where the row's version is the known one.
-select want.n, c.conversation_id is not null as found,
-    case when c.xmin::text is distinct from want.known then c end as conversation,
+-- `n`: which one of the wanted it is about, from 1 on.
+select want.n, case when c.conversation_id is not null then c end as conversation,
     e.conversation_id as stored_conversation_id, e.seq as stored_seq, e.usn as stored_usn, e.at as stored_at,
     e.digest as stored_digest
-from unnest($1::wanted_row[]) with ordinality
-    as want (app_id, user_id, conversation_id, author_type, author_id, client_id, known, n)
+from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::uuid[]) with ordinality
+    as want (app_id, user_id, conversation_id, author_type, author_id, client_id, n)
 left join conversation c
     on c.app_id = want.app_id and c.user_id = want.user_id and c.conversation_id = want.conversation_id
 left join event e
@@ -188,3 +187,71 @@ on conflict (app_id, user_id, device_id, conversation_id) do update set
     attempts = case when p.want_seq > p.sent_seq and not p.dead then p.attempts else 0 end,
     ambiguous = case when p.want_seq > p.sent_seq and not p.dead then p.ambiguous else false end,
     dead = false;
+
+-- name: append_known
+-- scope: user
+-- A batch of which everything is known already (storage/known.py), as one statement: lock, compare, write. Of a user whose
+-- row has another version nothing is written, nor of one of whose messages one is stored already. That one needs no
+-- second look: whoever stored it before the version came about is seen by this statement, and afterwards nobody did.
+-- Returns `n` of those who were written for, and the `version` of their rows now.
+with held as materialized (
+    select u.app_id, u.user_id, want.usn, want.n
+    from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[]) with ordinality
+        as want (app_id, user_id, known, usn, n)
+    join end_user u on u.app_id = want.app_id and u.user_id = want.user_id
+    where u.xmin::text = want.known
+        and $5 = (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation)
+    order by u.user_id, u.app_id
+    for update of u
+),
+repeated as materialized (
+    select given.app_id, given.user_id
+    from unnest($6::written_event[]) as given
+    join event e on e.app_id = given.app_id and e.user_id = given.user_id and e.client_id = given.client_id
+        and e.author_type = given.author_type and e.author_id = given.author_id
+),
+taken as materialized (
+    select held.* from held
+    where not exists (select from repeated r where r.app_id = held.app_id and r.user_id = held.user_id)
+),
+numbered as (
+    update end_user u set usn = taken.usn from taken
+    where u.app_id = taken.app_id and u.user_id = taken.user_id
+),
+appended as (
+    insert into event (app_id, user_id, conversation_id, seq, usn, kind, author_type, author_id, author_name,
+        author_avatar, client_id, digest, body, at)
+    select given.* from unnest($6::written_event[]) as given
+    join taken on taken.app_id = given.app_id and taken.user_id = given.user_id
+),
+summed as (
+    update conversation c set
+        seq = given.seq, rev = given.rev, status = given.status, headline = given.headline,
+        assignee = given.assignee, snoozed_until = given.snoozed_until, user_read_seq = given.user_read_seq,
+        agent_read_seq = given.agent_read_seq, user_unread = given.user_unread, agent_unread = given.agent_unread,
+        last_message = given.last_message, last_message_seq = given.last_message_seq,
+        last_message_author = given.last_message_author, other_message_seq = given.other_message_seq,
+        updated_at = given.updated_at, waiting_since = given.waiting_since, last_wait_s = given.last_wait_s,
+        answered_at = given.answered_at, trimmed = false
+    from unnest($7::written_summary[]) as given
+    join taken on taken.app_id = given.app_id and taken.user_id = given.user_id
+    where c.app_id = given.app_id and c.user_id = given.user_id and c.conversation_id = given.conversation_id
+),
+wanted as (
+    insert into push_state as p (app_id, user_id, device_id, conversation_id, epoch, want_seq, wanted_at, due_at)
+    select d.app_id, d.user_id, d.device_id, m.conversation_id, d.epoch, m.seq, $12,
+        case when d.foreground_until > $12 then $13 else $12 end
+    from unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::bigint[]) as m (app_id, user_id, conversation_id, seq)
+    join taken on taken.app_id = m.app_id and taken.user_id = m.user_id
+    join device d on d.app_id = m.app_id and d.user_id = m.user_id and d.push_token is not null
+    on conflict (app_id, user_id, device_id, conversation_id) do update set
+        want_seq = greatest(p.want_seq, excluded.want_seq),
+        epoch = excluded.epoch,
+        wanted_at = case when p.want_seq > p.sent_seq and not p.dead then p.wanted_at else excluded.wanted_at end,
+        due_at = case when p.want_seq > p.sent_seq and not p.dead then least(p.due_at, excluded.due_at)
+            else excluded.due_at end,
+        attempts = case when p.want_seq > p.sent_seq and not p.dead then p.attempts else 0 end,
+        ambiguous = case when p.want_seq > p.sent_seq and not p.dead then p.ambiguous else false end,
+        dead = false
+)
+select n, pg_current_xact_id()::xid::text as version from taken;

@@ -1,4 +1,4 @@
-"""What the writer remembers of a conversation is never older than its row."""
+"""What the writer remembers of a user's log is never older than the log."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from server.clock import SystemClock
 from server.domain.conversation import Conversation
 from server.domain.events import Author, AuthorType
 from server.domain.intents import SetTags
-from server.domain.numbering import Numbered
+from server.domain.numbering import Ledger, Numbered
 from server.storage import conversations, people, retention
-from server.storage.summaries import Summaries
+from server.storage.heads import MOST_CONVERSATIONS, Heads
 from tests.server.storage.world import AGENT, World, seqs_of, world_on
 
 if TYPE_CHECKING:
@@ -22,35 +22,60 @@ if TYPE_CHECKING:
 
     from server.storage.conversations import Listed
 
-AT = SystemClock().now()
+NOW = SystemClock().now()
+APP = uuid4()
 
 
-def conversation(number: int) -> Conversation:
-    return Conversation(
-        app_id=uuid4(), user_id=uuid4(), conversation_id=uuid4(), seq=number, opened_at=AT, updated_at=AT
-    )
+def ledger(user_id: UUID, history: str = "h", *conversation_ids: UUID) -> Ledger:
+    made = Ledger(APP, user_id, 7, NOW, history)
+    for conversation_id in conversation_ids:
+        made.conversations[conversation_id] = Conversation(
+            app_id=APP, user_id=user_id, conversation_id=conversation_id, opened_at=NOW, updated_at=NOW
+        )
+    return made
 
 
-def test_only_the_history_that_is_asked_about_counts() -> None:
-    summaries, written = Summaries(), conversation(1)
-    summaries.keep("h1", str(2**32 + 7), [written])
-    kept = summaries.find(written.conversation_id, "h1")
-    assert kept is not None
-    assert (kept.version, kept.conversation) == ("7", written)
-    assert summaries.find(written.conversation_id, "h2") is None
-    summaries.keep("h2", "8", [])
-    assert summaries.find(written.conversation_id, "h1") is None
-    assert summaries.find(written.conversation_id, "h2") is None
+def test_what_was_written_in_another_history_is_gone() -> None:
+    heads, ada, ben = Heads(), uuid4(), uuid4()
+    heads.keep(ledger(ada), "6", "7")
+    found = heads.find((APP, ada))
+    assert found is not None
+    assert (found.version, found.usn, heads.history) == ("7", 7, "h")
+    heads.keep(ledger(ben, "h2"), "8", "9")
+    assert heads.find((APP, ada)) is None
+    assert heads.history == "h2"
 
 
-def test_the_newest_are_kept() -> None:
-    summaries = Summaries(most=2)
-    first, second, third = (conversation(number) for number in range(3))
-    summaries.keep("h", "1", [first, second])
-    summaries.keep("h", "2", [first])
-    summaries.keep("h", "3", [third])
-    found = [summaries.find(each.conversation_id, "h") for each in (first, second, third)]
+def test_the_newest_users_are_kept() -> None:
+    heads = Heads(most=2)
+    first, second, third = uuid4(), uuid4(), uuid4()
+    for user_id, version in ((first, "1"), (second, "1"), (first, "2"), (third, "3")):
+        heads.keep(ledger(user_id), "0", version)
+    found = [heads.find((APP, each)) for each in (first, second, third)]
     assert [kept and kept.version for kept in found] == ["2", None, "3"]
+
+
+def test_conversations_of_an_older_version_are_not_kept() -> None:
+    heads, ada, one, two, three = Heads(), uuid4(), uuid4(), uuid4(), uuid4()
+    heads.keep(ledger(ada, "h", one), "1", "2")
+    heads.keep(ledger(ada, "h", two), "2", "3")
+    found = heads.find((APP, ada))
+    assert found is not None
+    assert found.conversations.keys() == {one, two}
+    heads.keep(ledger(ada, "h", three), "4", "5")
+    found = heads.find((APP, ada))
+    assert found is not None
+    assert found.conversations.keys() == {three}
+
+
+def test_of_many_conversations_the_newest_are_kept() -> None:
+    heads, ada = Heads(), uuid4()
+    many = [uuid4() for _ in range(MOST_CONVERSATIONS + 3)]
+    for number, each in enumerate(many):
+        heads.keep(ledger(ada, "h", each), str(number), str(number + 1))
+    found = heads.find((APP, ada))
+    assert found is not None
+    assert list(found.conversations) == many[3:]
 
 
 async def summary(world: World, user_id: UUID, conversation_id: UUID) -> Listed:

@@ -310,7 +310,8 @@ async def _write(session: Session, ledgers: Sequence[Ledger], now: datetime, gra
             await session.run(
                 "put_rating", ledger.app_id, ledger.user_id, rating.conversation_id, rating.score, rating.comment, now
             )
-    if wanted := pushes_of(ledgers):
+    wanted = [(ledger.app_id, ledger.user_id, *push) for ledger in ledgers for push in pushes_of(ledger)]
+    if wanted:
         await session.run("want_push", *columns(wanted, 4), now, now + grace)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from server.domain.intents import MarkRead, Post
 from server.domain.numbering import ClientKey, Ledger
 from server.storage.batch import Doubt, Outcome, Written, doubts_of, outcome_of
-from server.storage.written import columns, event_row, pushes_of, summary_row
+from server.storage.written import columns, known_rows, pushes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,13 +57,13 @@ class KnownBatch:
         users for whom it was."""
         users, ledgers = list(self._ledgers), list(self._ledgers.values())
         heads = [(*user, self._versions[user], ledger.usn) for user, ledger in self._ledgers.items()]
+        pushes = [(n, *push) for n, ledger in enumerate(ledgers, 1) for push in pushes_of(ledger)]
         rows = await session.rows(
             "append_known",
             *columns(heads, 4),
             self._history,
-            [event_row(ledger, event) for ledger in ledgers for event in ledger.events],
-            [summary_row(conversation) for ledger in ledgers for conversation in ledger.touched.values()],
-            *columns(pushes_of(ledgers), 4),
+            [row for n, ledger in enumerate(ledgers, 1) for row in known_rows(ledger, n)],
+            *columns(pushes, 3),
             self._now,
             self._now + grace,
         )

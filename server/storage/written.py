@@ -8,7 +8,7 @@ from server.domain.events import AuthorType, Kind
 from server.domain.numbering import ClientKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
     from server.domain.conversation import Conversation
@@ -16,23 +16,69 @@ if TYPE_CHECKING:
     from server.domain.numbering import Ledger
 
 
-def pushes_of(ledgers: Iterable[Ledger]) -> list[tuple[UUID, UUID, UUID, int]]:
-    """(app, user, conversation, seq) of the newest message for the user in each conversation."""
+def pushes_of(ledger: Ledger) -> list[tuple[UUID, int]]:
+    """(conversation, seq) of the newest message for the user in each conversation."""
     newest = {
-        event.conversation_id: (event.app_id, event.user_id, event.conversation_id, event.seq)
-        for ledger in ledgers
+        event.conversation_id: event.seq
         for event in ledger.events
         if event.kind == Kind.MESSAGE and event.author.type is not AuthorType.USER
     }
-    return list(newest.values())
+    return list(newest.items())
+
+
+def known_rows(ledger: Ledger, n: int) -> list[tuple[Any, ...]]:
+    """The events of the user number `n` of a batch, in the order of the type `known_row`."""
+    rows = []
+    for event in ledger.events:
+        author, conversation = event.author, ledger.touched[event.conversation_id]
+        row = (
+            n,
+            event.conversation_id,
+            event.seq,
+            event.usn,
+            event.kind,
+            author.type._value_,
+            author.id,
+            author.name,
+            author.avatar_url,
+            event.client_id,
+            _digest(ledger, event),
+            event.body,
+        )
+        rows.append(row + (_changed(conversation) if event.seq == conversation.seq else _UNCHANGED))
+    return rows
+
+
+def _changed(conversation: Conversation) -> tuple[Any, ...]:
+    return (
+        conversation.rev,
+        conversation.status._value_,
+        conversation.user_read_seq,
+        conversation.agent_read_seq,
+        conversation.user_unread,
+        conversation.agent_unread,
+        conversation.last_message,
+        conversation.last_message_seq,
+        conversation.last_message_author,
+        conversation.other_message_seq,
+        conversation.waiting_since,
+        conversation.last_wait_s,
+        conversation.answered_at,
+    )
+
+
+_UNCHANGED = (None,) * 13
+
+
+def _digest(ledger: Ledger, event: Event) -> bytes | None:
+    if event.client_id is None:
+        return None
+    return ledger.stored[ClientKey(*event.author.key, event.client_id)].digest
 
 
 def event_row(ledger: Ledger, event: Event) -> tuple[Any, ...]:
     """In the order of the type `written_event`."""
     author = event.author
-    digest = None
-    if event.client_id is not None:
-        digest = ledger.stored[ClientKey(*author.key, event.client_id)].digest
     return (
         event.app_id,
         event.user_id,
@@ -45,7 +91,7 @@ def event_row(ledger: Ledger, event: Event) -> tuple[Any, ...]:
         author.name,
         author.avatar_url,
         event.client_id,
-        digest,
+        _digest(ledger, event),
         event.body,
         event.at,
     )

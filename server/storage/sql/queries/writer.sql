@@ -193,7 +193,8 @@ on conflict (app_id, user_id, device_id, conversation_id) do update set
 -- A batch of which everything is known already (storage/known.py), as one statement: lock, compare, write. Of a user whose
 -- row has another version nothing is written, nor of one of whose messages one is stored already. That one needs no
 -- second look: whoever stored it before the version came about is seen by this statement, and afterwards nobody did.
--- Returns `n` of those who were written for, and the `version` of their rows now.
+-- Returns `n` of those who were written for, and the `version` of their rows now. (A message changes neither headline,
+-- assignee nor lists, and ends a snooze or leaves it.)
 with held as materialized (
     select u.app_id, u.user_id, want.usn, want.n
     from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[]) with ordinality
@@ -204,15 +205,19 @@ with held as materialized (
     order by u.user_id, u.app_id
     for update of u
 ),
+given as materialized (
+    select * from unnest($6::known_row[])
+),
 repeated as materialized (
-    select given.app_id, given.user_id
-    from unnest($6::written_event[]) as given
-    join event e on e.app_id = given.app_id and e.user_id = given.user_id and e.client_id = given.client_id
+    select held.n
+    from given
+    join held on held.n = given.n
+    join event e on e.app_id = held.app_id and e.user_id = held.user_id and e.client_id = given.client_id
         and e.author_type = given.author_type and e.author_id = given.author_id
 ),
 taken as materialized (
     select held.* from held
-    where not exists (select from repeated r where r.app_id = held.app_id and r.user_id = held.user_id)
+    where not exists (select from repeated where repeated.n = held.n)
 ),
 numbered as (
     update end_user u set usn = taken.usn from taken
@@ -221,29 +226,30 @@ numbered as (
 appended as (
     insert into event (app_id, user_id, conversation_id, seq, usn, kind, author_type, author_id, author_name,
         author_avatar, client_id, digest, body, at)
-    select given.* from unnest($6::written_event[]) as given
-    join taken on taken.app_id = given.app_id and taken.user_id = given.user_id
+    select taken.app_id, taken.user_id, given.conversation_id, given.seq, given.usn, given.kind, given.author_type,
+        given.author_id, given.author_name, given.author_avatar, given.client_id, given.digest, given.body, $10
+    from given join taken on taken.n = given.n
 ),
 summed as (
     update conversation c set
-        seq = given.seq, rev = given.rev, status = given.status, headline = given.headline,
-        assignee = given.assignee, snoozed_until = given.snoozed_until, user_read_seq = given.user_read_seq,
-        agent_read_seq = given.agent_read_seq, user_unread = given.user_unread, agent_unread = given.agent_unread,
-        last_message = given.last_message, last_message_seq = given.last_message_seq,
-        last_message_author = given.last_message_author, other_message_seq = given.other_message_seq,
-        updated_at = given.updated_at, waiting_since = given.waiting_since, last_wait_s = given.last_wait_s,
-        answered_at = given.answered_at, trimmed = false
-    from unnest($7::written_summary[]) as given
-    join taken on taken.app_id = given.app_id and taken.user_id = given.user_id
-    where c.app_id = given.app_id and c.user_id = given.user_id and c.conversation_id = given.conversation_id
+        seq = given.seq, rev = given.rev, status = given.status,
+        snoozed_until = case when given.status = 'snoozed' then c.snoozed_until end,
+        user_read_seq = given.user_read_seq, agent_read_seq = given.agent_read_seq, user_unread = given.user_unread,
+        agent_unread = given.agent_unread, last_message = given.last_message,
+        last_message_seq = given.last_message_seq, last_message_author = given.last_message_author,
+        other_message_seq = given.other_message_seq, updated_at = $10, waiting_since = given.waiting_since,
+        last_wait_s = given.last_wait_s, answered_at = given.answered_at, trimmed = false
+    from given join taken on taken.n = given.n
+    where given.rev is not null
+        and c.app_id = taken.app_id and c.user_id = taken.user_id and c.conversation_id = given.conversation_id
 ),
 wanted as (
     insert into push_state as p (app_id, user_id, device_id, conversation_id, epoch, want_seq, wanted_at, due_at)
-    select d.app_id, d.user_id, d.device_id, m.conversation_id, d.epoch, m.seq, $12,
-        case when d.foreground_until > $12 then $13 else $12 end
-    from unnest($8::uuid[], $9::uuid[], $10::uuid[], $11::bigint[]) as m (app_id, user_id, conversation_id, seq)
-    join taken on taken.app_id = m.app_id and taken.user_id = m.user_id
-    join device d on d.app_id = m.app_id and d.user_id = m.user_id and d.push_token is not null
+    select d.app_id, d.user_id, d.device_id, m.conversation_id, d.epoch, m.seq, $10,
+        case when d.foreground_until > $10 then $11 else $10 end
+    from unnest($7::integer[], $8::uuid[], $9::bigint[]) as m (n, conversation_id, seq)
+    join taken on taken.n = m.n
+    join device d on d.app_id = taken.app_id and d.user_id = taken.user_id and d.push_token is not null
     on conflict (app_id, user_id, device_id, conversation_id) do update set
         want_seq = greatest(p.want_seq, excluded.want_seq),
         epoch = excluded.epoch,

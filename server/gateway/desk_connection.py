@@ -32,6 +32,7 @@ from server.gateway.translate import (
 )
 from server.services.reading import PAGE
 from server.storage.conversations import InboxQuery
+from server.storage.ids import quick
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -159,7 +160,7 @@ class DeskConnection(Connection[DeskSession]):
         seq = frame.seq if frame.seq is not UNSET else 0
         if seq > head:
             raise BadRequest(f"The conversation ends at {head}; `seq` is the last one you have.", field="seq")
-        self.house.hub.watch(frame.conversation, self)
+        self.house.hub.watch(quick(frame.conversation), self)
         self.session.watch(frame.conversation, seq)
         self.send(frames.Ok(ref=frame.ref, conversation=frame.conversation, seq=head))
         self._pump(frame.conversation)

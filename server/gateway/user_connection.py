@@ -33,6 +33,7 @@ from server.gateway.translate import (
     user_record,
 )
 from server.services.directory import Place
+from server.storage.ids import quick
 
 if TYPE_CHECKING:
     from sdk_protocol.codec import Codec, EncodedEvent
@@ -134,7 +135,7 @@ class UserConnection(Connection[ServerSession]):
         claims = await house.identity.verify(hello.token)
         if self._gone():
             return  # nobody is there any more: neither listen for them nor let them replace a newer socket
-        key = (claims.app_id, user_id_of(claims.app_id, claims.external_id))
+        key = (quick(claims.app_id), quick(user_id_of(claims.app_id, claims.external_id)))
         device = hello.device
         info = DeviceInfo(
             device_id=device.id,
@@ -194,7 +195,7 @@ class UserConnection(Connection[ServerSession]):
     def _open(self, frame: frames.Open) -> Open:
         first = None
         if frame.message is not UNSET:
-            first = Message(frame.message.id, self.author, message_body(frame.message.body, "user"))
+            first = Message(quick(frame.message.id), self.author, message_body(frame.message.body, "user"))
         return self.house.messaging.opening(
             self._place(frame.conversation),
             self.author,
@@ -207,7 +208,7 @@ class UserConnection(Connection[ServerSession]):
     def _send(self, frame: frames.Send) -> Post:
         return self.house.messaging.posting(
             self._place(frame.conversation),
-            Message(frame.id, self.author, message_body(frame.body, "user")),
+            Message(quick(frame.id), self.author, message_body(frame.body, "user")),
             after=frame.after or None,
             history=self.history,
         )
@@ -380,4 +381,4 @@ class UserConnection(Connection[ServerSession]):
 
     def _place(self, conversation_id: UUID) -> Place:
         assert self.key is not None
-        return Place(*self.key, conversation_id)
+        return Place(*self.key, quick(conversation_id))

@@ -9,6 +9,7 @@ import msgspec
 
 from server.domain.errors import NotFound
 from server.storage import conversations
+from server.storage.ids import quick
 
 if TYPE_CHECKING:
     from server.storage.database import Database
@@ -38,7 +39,7 @@ class Directory:
             found = await conversations.locate(self._database, conversation_id)
             if found is None:
                 raise NotFound("There is no such conversation.", field="conversation")
-            known = Place(*found, conversation_id)
+            known = Place(*found, quick(conversation_id))
             if len(self._known) >= MOST_REMEMBERED:
                 self._known.clear()
             self._known[conversation_id] = known

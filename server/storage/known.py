@@ -43,9 +43,11 @@ class KnownBatch:
         nothing more of the user is taken, for it has to come after these."""
         user = (intents[0].app_id, intents[0].user_id)
         ledger = self._ledger(user)
-        if ledger is None or not all(self._knows(ledger, user, intent) for intent in intents):
-            self._barred.update((intent.app_id, intent.user_id) for intent in intents)
-            return None
+        for intent in intents:
+            if ledger is None or not self._knows(ledger, user, intent):
+                self._barred.update((intent.app_id, intent.user_id) for intent in intents)
+                return None
+        assert ledger is not None, "nobody asks for nothing"
         self._ledgers[user] = ledger
         outcomes = [outcome_of(ledger, intent) for intent in intents]
         self._intents += intents

@@ -39,13 +39,18 @@ MOST_BUFFERED = 4 * 1024 * 1024
 class Request:
     """What a frame asks of the writer."""
 
-    __slots__ = ("ref", "since")
+    __slots__ = ("connection", "ref", "since")
 
-    def __init__(self, ref: int | UnsetType, since: float) -> None:
+    def __init__(self, connection: Connection[Any], ref: int | UnsetType, since: float) -> None:
+        self.connection = connection
         self.ref = ref
         self.since = since
 
+    def done(self, outcomes: list[Outcome]) -> None:
+        self.connection.written(self, outcomes[0])
 
+
+F = TypeVar("F", bound="Frame")
 S = TypeVar("S", bound=ServerEnd[Any])
 
 
@@ -116,7 +121,7 @@ class Connection(ABC, Generic[S]):
             elif isinstance(event, SendPing):
                 self.transport.ping()
             else:
-                self.house.metrics.count_frame(self.door, type(event))
+                self.house.metrics.frames.count(self.door, type(event))
                 self.handle(event)
 
     def send(self, frame: Frame) -> None:
@@ -125,26 +130,26 @@ class Connection(ABC, Generic[S]):
             self.house.metrics.errors.labels(code).inc()
         self.transport.send(self.codec.encode(frame))
 
-    def put(self, ref: int | UnsetType, intent: Callable[[], AnyIntent]) -> None:
-        """Have `intent()` written. Its outcome after the commit, or what refuses it at once, is the answer to `ref`.
+    def put(self, ref: int | UnsetType, intent: Callable[[F], AnyIntent], frame: F) -> None:
+        """Have `intent(frame)` written. Its outcome after the commit, or what refuses it at once, answers `ref`.
 
         Whatever a peer writes comes this way, so it is written in the order in which it came: a message sent right
         behind the opening of its conversation finds it.
         """
-        request = Request(ref, self.house.clock.monotonic())
+        request = Request(self, ref, self.house.clock.monotonic())
         if self._asked is None:
             self._asked = {}
         self._asked[request] = None
         self._begin()
         try:
-            self.house.messaging.submit(intent(), lambda outcomes: self._written(request, outcomes[0]))
+            self.house.messaging.submit(intent(frame), request.done)
         except DomainError as refusal:
-            self._written(request, refusal)
+            self.written(request, refusal)
         except Exception:
             self.house.log.exception("a request failed", door=self.door)
-            self._written(request, Unavailable("Something went wrong here; try again with the same id."))
+            self.written(request, Unavailable("Something went wrong here; try again with the same id."))
 
-    def _written(self, request: Request, outcome: Outcome) -> None:
+    def written(self, request: Request, outcome: Outcome) -> None:
         if not self._asked or request not in self._asked:
             return  # it took too long, and the peer was told so
         del self._asked[request]
@@ -158,7 +163,7 @@ class Connection(ABC, Generic[S]):
     def _answer_for(self, asked_before: float) -> None:
         """Tell the peer of writes that take too long."""
         for request in [each for each in self._asked or () if each.since <= asked_before]:
-            self._written(request, Unavailable("This took too long; try again with the same id."))
+            self.written(request, Unavailable("This took too long; try again with the same id."))
 
     def ask(self, name: str, ref: int | UnsetType, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work` in the background; whatever it raises becomes the answer to `ref`."""

@@ -92,13 +92,13 @@ class UserConnection(Connection[ServerSession]):
             case frames.Hello():
                 self.ask("hello", UNSET, lambda: self._hello(frame))
             case frames.Send():
-                self.put(frame.ref, lambda: self._send(frame))
+                self.put(frame.ref, self._send, frame)
             case frames.Open():
-                self.put(frame.ref, lambda: self._open(frame))
+                self.put(frame.ref, self._open, frame)
             case frames.Ack():
                 self._ack(frame)
             case frames.Read():
-                self.put(UNSET, lambda: self._read(frame))
+                self.put(UNSET, self._read, frame)
             case frames.Typing():
                 self.ask("typing", UNSET, lambda: self._typing(frame))
             case frames.Foreground():
@@ -106,7 +106,7 @@ class UserConnection(Connection[ServerSession]):
             case frames.History():
                 self.ask("history", frame.ref, lambda: self._history(frame))
             case frames.Rate():
-                self.put(frame.ref, lambda: self._rate(frame))
+                self.put(frame.ref, self._rate, frame)
             case frames.Press():
                 self.ask("press", frame.ref, lambda: self._press(frame))
             case frames.PushToken():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 
+from sdk_protocol.frames import Send
 from server.telemetry import REDACTED, Metrics, configure_logging, get_logger, log_context
 
 if TYPE_CHECKING:
@@ -123,7 +124,10 @@ def test_configuring_again_replaces() -> None:
 def test_two_processes_in_one_test_do_not_share_numbers() -> None:
     one, two = Metrics(), Metrics()
     one.connections.labels(door="chat").inc()
-    one.frames.labels(door="chat", t="send").inc(2)
+    one.frames.count("chat", Send)
+    one.frames.count("chat", Send)
+    for seconds in (0.0005, 0.001, 0.3, 60):
+        one.ok_latency.observe(seconds)
     one.commits.inc()
     one.commit_items.inc(7)
     one.commit_batch_size.observe(7)
@@ -140,7 +144,12 @@ def test_two_processes_in_one_test_do_not_share_numbers() -> None:
         "deskbell_commits_total 1.0",
         "deskbell_commit_items_total 7.0",
         'deskbell_commit_batch_size_bucket{le="10.0"} 1.0',
-        'deskbell_ok_latency_seconds_bucket{le="0.005"} 1.0',
+        'deskbell_ok_latency_seconds_bucket{le="0.001"} 2.0',
+        'deskbell_ok_latency_seconds_bucket{le="0.25"} 3.0',
+        'deskbell_ok_latency_seconds_bucket{le="0.5"} 4.0',
+        'deskbell_ok_latency_seconds_bucket{le="+Inf"} 5.0',
+        "deskbell_ok_latency_seconds_count 5.0",
+        "deskbell_ok_latency_seconds_sum 60.3045",
         "deskbell_outbox_oldest_seconds 1.5",
         'deskbell_push_outcomes_total{outcome="sent",provider="fcm"} 1.0',
         'deskbell_http_requests_total{method="GET",route="/livez",status="200"} 1.0',

@@ -19,12 +19,10 @@ LANES = 4
 
 async def bare_insert(dsn: str, seconds: float) -> float:
     """Rows a second into one table with one unique index, `BATCH` in one statement and transaction, over `LANES`
-    connections: the volume of a message, nothing else."""
+    connections: the row of a message as it is stored, column by column, and nothing else of the model."""
     connection = await asyncpg.connect(dsn)
     await connection.execute("drop table if exists ceiling")
-    await connection.execute(
-        "create table ceiling (id uuid primary key, user_id uuid, seq bigint, at timestamptz, body text)"
-    )
+    await connection.execute("create table ceiling (like event, primary key (client_id))")
     await connection.close()
     written = 0
     until = time.monotonic() + seconds
@@ -32,15 +30,12 @@ async def bare_insert(dsn: str, seconds: float) -> float:
     async def lane() -> None:
         nonlocal written
         connection = await asyncpg.connect(dsn)
-        statement = await connection.prepare(
-            "insert into ceiling"
-            " select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::text[])"
-        )
-        user, now, body = uuid4(), datetime.now(UTC), "x" * 180
+        statement = await connection.prepare("insert into ceiling select * from unnest($1::written_event[])")
+        app, user, conversation, now = uuid4(), uuid4(), uuid4(), datetime.now(UTC)
+        place, digest, body = (app, user, conversation), bytes(16), '{"kind":"text","text":"%s"}' % ("x" * 150)
+        author = ("message", "user", str(user), None, None)
         while time.monotonic() < until:
-            await statement.fetch(
-                [uuid4() for _ in range(BATCH)], [user] * BATCH, list(range(BATCH)), [now] * BATCH, [body] * BATCH
-            )
+            await statement.fetch([(*place, seq, seq, *author, uuid4(), digest, body, now) for seq in range(BATCH)])
             written += BATCH
         await connection.close()
 

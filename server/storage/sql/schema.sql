@@ -177,15 +177,13 @@ create table conversation (
     updated_at          timestamptz not null,
     primary key (app_id, user_id, conversation_id)
 );
-create index conversation_by_opened on conversation (app_id, opened_at desc, conversation_id desc);
-create index conversation_by_updated on conversation (app_id, updated_at desc, conversation_id desc);
-create index conversation_by_status on conversation (app_id, status, updated_at desc, conversation_id desc);
-create index conversation_waiting on conversation (app_id, waiting_since, conversation_id)
-    where waiting_since is not null;
+create index conversation_by_opened on conversation (app_id, opened_at desc);
+create index conversation_by_updated on conversation (app_id, updated_at desc);
+create index conversation_by_status on conversation (app_id, status, updated_at desc);
+create index conversation_waiting on conversation (app_id, waiting_since) where waiting_since is not null;
 create index conversation_retention on conversation (updated_at) where status = 'resolved' and not trimmed;
 create index conversation_answered on conversation (app_id, answered_at desc) where answered_at is not null;
-create index conversation_by_assignee on conversation (app_id, assignee, updated_at desc, conversation_id desc)
-    where assignee is not null;
+create index conversation_by_assignee on conversation (app_id, assignee, updated_at desc) where assignee is not null;
 
 -- The log. `usn` is null for what the user may not see (private notes). `digest` is of the body as the
 -- sender gave it: the same client id with another digest is a conflict, for ever.

@@ -219,6 +219,9 @@ taken as materialized (
     select held.* from held
     where not exists (select from repeated where repeated.n = held.n)
 ),
+news as materialized (
+    select taken.app_id, taken.user_id, given.* from given join taken on taken.n = given.n
+),
 numbered as (
     update end_user u set usn = taken.usn from taken
     where u.app_id = taken.app_id and u.user_id = taken.user_id
@@ -226,22 +229,22 @@ numbered as (
 appended as (
     insert into event (app_id, user_id, conversation_id, seq, usn, kind, author_type, author_id, author_name,
         author_avatar, client_id, digest, body, at)
-    select taken.app_id, taken.user_id, given.conversation_id, given.seq, given.usn, given.kind, given.author_type,
-        given.author_id, given.author_name, given.author_avatar, given.client_id, given.digest, given.body, $10
-    from given join taken on taken.n = given.n
+    select app_id, user_id, conversation_id, seq, usn, kind, author_type, author_id, author_name, author_avatar,
+        client_id, digest, body, $10
+    from news
 ),
 summed as (
     update conversation c set
-        seq = given.seq, rev = given.rev, status = given.status,
-        snoozed_until = case when given.status = 'snoozed' then c.snoozed_until end,
-        user_read_seq = given.user_read_seq, agent_read_seq = given.agent_read_seq, user_unread = given.user_unread,
-        agent_unread = given.agent_unread, last_message = given.last_message,
-        last_message_seq = given.last_message_seq, last_message_author = given.last_message_author,
-        other_message_seq = given.other_message_seq, updated_at = $10, waiting_since = given.waiting_since,
-        last_wait_s = given.last_wait_s, answered_at = given.answered_at, trimmed = false
-    from given join taken on taken.n = given.n
-    where given.rev is not null
-        and c.app_id = taken.app_id and c.user_id = taken.user_id and c.conversation_id = given.conversation_id
+        seq = news.seq, rev = news.rev, status = news.status,
+        snoozed_until = case when news.status = 'snoozed' then c.snoozed_until end,
+        user_read_seq = news.user_read_seq, agent_read_seq = news.agent_read_seq, user_unread = news.user_unread,
+        agent_unread = news.agent_unread, last_message = news.last_message, last_message_seq = news.last_message_seq,
+        last_message_author = news.last_message_author, other_message_seq = news.other_message_seq, updated_at = $10,
+        waiting_since = news.waiting_since, last_wait_s = news.last_wait_s, answered_at = news.answered_at,
+        trimmed = false
+    from news
+    where news.rev is not null
+        and c.app_id = news.app_id and c.user_id = news.user_id and c.conversation_id = news.conversation_id
 ),
 wanted as (
     insert into push_state as p (app_id, user_id, device_id, conversation_id, epoch, want_seq, wanted_at, due_at)

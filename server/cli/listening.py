@@ -78,9 +78,11 @@ class SharedPort:
 
     def rest(self, number: int) -> None:
         """The process has come to nothing: no new connections for it. Who waits is reset, and comes to another."""
-        if self._dealt:
-            with contextlib.suppress(OSError):  # it rests already
-                self.sockets[number].shutdown(socket.SHUT_RDWR)
+        sock = self.sockets[number]
+        # On Linux a shutdown ends listening, and what is bound may listen again. Of a socket that does not listen it
+        # would shut what it accepts later.
+        if self._dealt and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.shutdown(socket.SHUT_RDWR)
 
     def resume(self, number: int) -> None:
         """The process is started again: it will listen when it is ready."""

@@ -244,6 +244,42 @@ async def test_a_second_signal_hurries(number: signal.Signals, tmp_path: Path, d
         serving.sweep()
 
 
+async def test_a_worker_that_cannot_come_back_is_tried_again_and_nobody_waits_for_it(
+    tmp_path: Path, database_url: str
+) -> None:
+    """The key is exchanged under a running service: who starts anew cannot read what is stored."""
+    key = tmp_path / "key"
+    key.write_text("the key that everything was encrypted with")
+    serving = ServingWorkers(tmp_path, DESKBELL_DATABASE_URL=database_url, DESKBELL_SECRET_KEY_FILE=str(key))
+    try:
+        serving.start()
+        serving.set_up()
+        one, _ = serving.pids()
+        key.write_text("quite another key, which opens nothing here")
+        os.kill(one, signal.SIGKILL)
+        deaths = await eventually(
+            lambda: found[:3] if len(found := serving.logged("a worker has died; starting it again")) >= 3 else None,
+            "two attempts",
+        )
+        assert [death["how"] for death in deaths] == ["was ended by SIGKILL", "ended with 3", "ended with 3"]
+        assert [death["pause_s"] for death in deaths] == [0.5, 1.0, 2.0]
+        assert "DESKBELL_SECRET_KEY" in deaths[1]["last_words"]
+        # While it is away its share of new connections is the other's.
+        async with asyncio.timeout(10):
+            for _ in range(30):
+                assert (await Rest(serving.url)("GET", "/livez")).status_code == 200
+                await (await phone(serving, "ada", serving.gateway)()).close()
+        assert (await serving.numbers())["deskbell_workers"] == 1
+        key.write_text("the key that everything was encrypted with")
+        await eventually(lambda: serving.logged("the worker is back"), "the worker")
+        pids = {serving.holder(await phone(serving, "ada", serving.gateway)()) for _ in range(40)}
+        assert len(pids) == 2, "it gets its share again"
+        await RawSocket.drop_all()
+        assert await asyncio.to_thread(serving.terminate) == 0
+    finally:
+        serving.sweep()
+
+
 def _valkey_folder(serving: ServingWorkers) -> str:
     (valkey,) = serving.children("valkey-server")
     found = re.search(r"unixsocket:(\S+)/bus\.sock", command_line(valkey))

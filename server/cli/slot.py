@@ -38,6 +38,7 @@ class Slot:
 
     @property
     def pid(self) -> int | None:
+        """None while there is no process."""
         return None if self._process is None else self._process.pid
 
     async def start(self, environ: Mapping[str, str]) -> None:
@@ -81,6 +82,7 @@ class Slot:
         # It closes its end by ending, so this is a moment. On the loop: a thread would be one more to end.
         while (status := self._process.poll()) is None:
             await self._clock.sleep(POLL_S)
+        self._process = None
         return status
 
     async def ask_numbers(self) -> None:

@@ -123,10 +123,7 @@ class Supervisor:
                 self._leaving.ask()
                 self._leaving.ask()
                 self._tell_to_leave()
-            patience = self._config.sockets.drain_s + FINISH_S + LEAVE_WITHIN_S
-            _, late = await asyncio.wait(keeping, timeout=patience)
-            if late and self._trouble is None:
-                self._trouble = StartError(f"{len(late)} workers did not leave in time and were killed")
+            await self._all_gone(keeping)
             if self._trouble is not None:
                 raise self._trouble
         finally:
@@ -148,6 +145,20 @@ class Supervisor:
         for slot in self._slots:
             slot.say(Leave(self._leaving.hurry.is_set()))
         self._news.set()
+
+    async def _all_gone(self, keeping: list[asyncio.Task[None]]) -> None:
+        """Wait for the workers' drains, and a while longer; who is still there then will be killed."""
+        deadline = self._clock.monotonic() + self._config.sockets.drain_s + FINISH_S + LEAVE_WITHIN_S
+        hurried = False
+        while not all(task.done() for task in keeping):
+            if self._leaving.hurry.is_set() and not hurried:
+                hurried = True
+                deadline = min(deadline, self._clock.monotonic() + LEAVE_WITHIN_S)
+            if self._clock.monotonic() > deadline:
+                late = [slot.number for slot in self._slots if slot.pid is not None]
+                self._trouble = self._trouble or StartError(f"workers {late} did not leave in time and were killed")
+                return
+            await asyncio.wait(keeping, timeout=WATCH_S)
 
     def _environment(self) -> Mapping[str, str]:
         """Of the workers: ours, and where to find what they share."""

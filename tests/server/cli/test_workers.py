@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from tests.end_to_end.rawsocket import Frame
 
 PATIENCE_S = 20.0
-SLOW_SWEEP = {"DESKBELL_SWEEP_SECONDS": "60"}
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingWorkers]:
     """Two workers, nothing given: PostgreSQL and Valkey are their own."""
-    process = ServingWorkers(tmp_path_factory.mktemp("workers"), **SLOW_SWEEP)
+    process = ServingWorkers(tmp_path_factory.mktemp("workers"), DESKBELL_SWEEP_SECONDS="60")
     try:
         process.start()
         process.set_up()
@@ -99,7 +98,7 @@ async def send(socket: RawSocket, conversation: str, text: str) -> None:
 
 async def reads(socket: RawSocket, text: str) -> None:
     def wanted(frame: Frame) -> bool:
-        return frame["t"] == "event" and frame["kind"] == "message" and frame["body"].get("text") == text
+        return bool(frame["t"] == "event" and frame["kind"] == "message" and frame["body"].get("text") == text)
 
     await socket.wait_for(wanted, text)
 

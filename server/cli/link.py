@@ -6,6 +6,7 @@ The pair is also how each notices the end of the other, on every system: it read
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
@@ -109,14 +110,23 @@ class Link(Generic[Said]):
 
     async def read(self) -> Said | None:
         """The next message; None when the other end is gone."""
-        try:
-            line = await self._reader.readline()
-        except OSError:
-            return None
-        return self._decoder.decode(line) if line.endswith(b"\n") else None
+        while True:
+            try:
+                line = await self._reader.readline()
+                if not line.endswith(b"\n"):
+                    return None
+                return self._decoder.decode(line)
+            except OSError:
+                return None
+            except (ValueError, msgspec.DecodeError):
+                # Last words may follow half a message that was never finished. One lost is nobody's end.
+                continue
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Once all is said."""
         self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
 def for_worker() -> msgspec.json.Decoder[FromSupervisor]:

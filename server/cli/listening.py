@@ -65,16 +65,23 @@ class SharedPort:
             first.close()
             raise _taken(host, port, option, error) from None
         self._address: tuple[str, int] = first.getsockname()[:2]
-        self.sockets = [first] * processes
         self._dealt = sys.platform == "linux"
         if self._dealt:
             first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            for number in range(1, processes):
-                sock = self.sockets[number] = _socket(host)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                sock.bind(self._address)
-                sock.listen(BACKLOG)
-                sock.setblocking(False)
+            self.sockets = [first, *(self._another(host) for _ in range(processes - 1))]
+        else:
+            self.sockets = [first] * processes
+
+    def _another(self, host: str) -> socket.socket:
+        sock = _socket(host)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            sock.bind(self._address)
+            sock.listen(BACKLOG)
+        except OSError as error:
+            raise _taken(*self._address, "--port", error) from None
+        sock.setblocking(False)
+        return sock
 
     def rest(self, number: int) -> None:
         """The process has come to nothing: no new connections for it. Who waits is reset, and comes to another."""

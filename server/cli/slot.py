@@ -77,7 +77,7 @@ class Slot:
         assert self._link is not None
         self.ready = False
         self._numbers.set()
-        self._link.close()
+        await self._link.close()
         self._link = None
         # It closes its end by ending, so this is a moment. On the loop: a thread would be one more to end.
         while (status := self._process.poll()) is None:

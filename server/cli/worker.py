@@ -124,8 +124,13 @@ class Duty:
             raise Unavailable("The numbers of all workers did not come in time.") from None
 
     async def close(self) -> None:
+        """Leave the numbers behind."""
         await self._tasks.close()
-        self._link.close()
+        self._say_numbers()
+        await self._link.close()
+
+    def _say_numbers(self) -> None:
+        self._link.send(NumbersOf(families_of(self._metrics.registry) if self._metrics else []))
 
     async def _listen(self) -> None:
         while (said := await self._link.read()) is not None:
@@ -135,7 +140,7 @@ class Duty:
                     if hurry:
                         self.leaving.hurry.set()
                 case NumbersWanted():
-                    self._link.send(NumbersOf(families_of(self._metrics.registry) if self._metrics else []))
+                    self._say_numbers()
                 case Page(text):
                     waiting, self._page = self._page, None
                     if waiting is not None and not waiting.done():

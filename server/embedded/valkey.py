@@ -161,8 +161,9 @@ class EmbeddedValkey:
         We hold it with `flock`: then it is in use, for us and for what tidies up temporary directories.
         """
         problem: OSError | None = None
-        for place in [self._place] if self._place else dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"))):
-            if not account.can_traverse(place) or len(os.fsencode(place)) > _SOCKET_PATH_MAX - 40:
+        usual = dict.fromkeys((Path(tempfile.gettempdir()), Path("/tmp"), self._data_dir.absolute()))
+        for place in [self._place] if self._place else usual:
+            if not place.is_dir() or not account.can_traverse(place) or len(os.fsencode(place)) > _SOCKET_PATH_MAX - 40:
                 continue
             _sweep(place, account)
             try:

@@ -180,6 +180,25 @@ async def test_a_worker_that_is_killed_comes_back_and_the_other_serves(serving: 
     assert after["deskbell_worker_restarts_total"] == 1
 
 
+async def test_a_worker_told_to_go_alone_drains_and_is_started_again(serving: ServingWorkers) -> None:
+    one, two = serving.pids()
+    kept = await on_worker(serving, two, phone(serving, "dorothy", serving.url))
+    asked = await on_worker(serving, one, phone(serving, "dorothy", serving.gateway))
+    await open_conversation(asked, "unseen by any scrape")
+    opened = 'deskbell_frames_total{door="chat",t="open"}'
+    before = (await serving.numbers())[opened]
+    await open_conversation(asked, "counted after the last scrape")
+    os.kill(one, signal.SIGTERM)
+    assert await asked.wait_closed() == 4000
+    (new,) = await eventually(lambda: serving.pids() - {one, two}, "a new worker")
+    assert serving.logged("a worker has died; starting it again")[-1]["how"] == "ended with 0"
+    await bus_is_whole(serving)
+    assert (await serving.numbers())[opened] == before + 1, "who leaves in good order leaves its numbers"
+    back = await on_worker(serving, new, phone(serving, "dorothy", serving.gateway))
+    await open_conversation(back, "and on it goes")
+    await reads(kept, "and on it goes")
+
+
 async def test_valkey_that_is_killed_comes_back_under_its_address(serving: ServingWorkers) -> None:
     one, two = serving.pids()
     here = await on_worker(serving, one, phone(serving, "edsger", serving.url))

@@ -68,18 +68,18 @@ class SharedPort:
         self._dealt = sys.platform == "linux"
         if self._dealt:
             first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            self.sockets = [first, *(self._another(host) for _ in range(processes - 1))]
+            self.sockets = [first, *(self._another(host, option) for _ in range(processes - 1))]
         else:
             self.sockets = [first] * processes
 
-    def _another(self, host: str) -> socket.socket:
+    def _another(self, host: str, option: str) -> socket.socket:
         sock = _socket(host)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             sock.bind(self._address)
             sock.listen(BACKLOG)
         except OSError as error:
-            raise _taken(*self._address, "--port", error) from None
+            raise _taken(*self._address, option, error) from None
         sock.setblocking(False)
         return sock
 

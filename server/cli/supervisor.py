@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -212,11 +213,13 @@ class Supervisor:
             was_ready, status = slot.ready, await slot.ended()
             self._sums.ended(str(slot.number))
             self._running.set(sum(each.ready for each in self._slots))
+            # Told to go by somebody else: a service manager that signals every process, or an operator.
+            in_order = status in (0, -signal.SIGTERM)
             if self._leaving.stop.is_set():
-                if status:
+                if not in_order:
                     raise StartError(f"worker {slot.number} {how(status)} while it left")
                 return
-            if not self._up and status:
+            if not self._up and not in_order:
                 raise _failure(slot, status)
             if not was_ready:
                 for port in self._ports:

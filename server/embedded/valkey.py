@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from server.embedded.account import Account, choose_account
 from server.embedded.errors import EXIT_START_FAILED, EXIT_UNREACHABLE, EXIT_WRONG_THREAD, EmbeddedError
-from server.embedded.process import Child, spawn
+from server.embedded.process import UNKNOWN_STATUS, Child, spawn
 from server.embedded.valkey_binary import describe, find_valkey
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ class EmbeddedValkey:
         self._say(f"{describe(self._binary)} started in {time.monotonic() - began:.2f} s (pid {self.pid})")
 
     def poll(self) -> int | None:
-        """None while it runs; else how it ended: an exit status, or minus a signal."""
-        assert self._process is not None, "call start() first"
-        return self._process.poll()
+        """None while it runs; else how it ended: an exit status, or minus a signal, or `UNKNOWN_STATUS` if it could not
+        be run."""
+        return UNKNOWN_STATUS if self._process is None else self._process.poll()
 
     def last_words(self) -> str:
         """The last line it logged."""

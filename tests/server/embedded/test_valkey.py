@@ -115,6 +115,26 @@ def test_it_comes_back_under_the_same_address(valkey: EmbeddedValkey) -> None:
         assert client.ping()
 
 
+def test_it_is_tried_again_after_it_could_not_even_be_run(open_place: Path) -> None:
+    binary = open_place / "valkey-server"
+    shutil.copy(find_valkey(), binary)
+    server = EmbeddedValkey(open_place, binary=binary, place=open_place)
+    try:
+        server.start()
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        binary.rename(open_place / "away")  # an upgrade of the installation under the running service
+        with pytest.raises(EmbeddedError, match="cannot run"):
+            server.restart()
+        assert server.poll() is not None
+        (open_place / "away").rename(binary)
+        server.restart()
+        assert server.poll() is None
+    finally:
+        server.stop()
+        binary.unlink()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="whoever is not root runs it as they are")
 def test_a_binary_in_a_closed_home_is_run_all_the_same(open_place: Path, tmp_path: Path) -> None:
     closed = tmp_path / "closed"

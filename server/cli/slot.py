@@ -90,6 +90,11 @@ class Slot:
         self.say(NumbersWanted())
         await self._numbers.wait()
 
+    @property
+    def answered(self) -> bool:
+        """Since it was asked last."""
+        return self._numbers.is_set()
+
     def numbers_came(self) -> None:
         self._numbers.set()
 

@@ -92,7 +92,7 @@ class Supervisor:
         self._collecting = asyncio.Lock()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._running = Gauge("deskbell_workers", "Workers that listen.", registry=self._registry)
+        self._running = Gauge("deskbell_workers", "Workers that listen and answer.", registry=self._registry)
         self._restarts = Counter("deskbell_worker_restarts", "Workers started again.", registry=self._registry)
 
     async def run(self) -> None:
@@ -212,7 +212,6 @@ class Supervisor:
                 self._heed(slot, said)
             was_ready, status = slot.ready, await slot.ended()
             self._sums.ended(str(slot.number))
-            self._running.set(sum(each.ready for each in self._slots))
             # Told to go by somebody else: a service manager that signals every process, or an operator.
             in_order = status in (0, -signal.SIGTERM)
             if self._leaving.stop.is_set():
@@ -243,7 +242,6 @@ class Supervisor:
         match said:
             case Ready():
                 slot.ready = True
-                self._running.set(sum(each.ready for each in self._slots))
                 self._news.set()
                 if self._up:
                     self._log.info("the worker is back", worker=slot.number, pid=slot.pid)
@@ -261,6 +259,7 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(NUMBERS_WITHIN_S):
                     await asyncio.gather(*(each.ask_numbers() for each in self._slots if each.ready))
+            self._running.set(sum(each.ready and each.answered for each in self._slots))
             self._sums.heard("supervisor", families_of(self._registry))
             slot.say(Page(self._sums.page().decode()))
 

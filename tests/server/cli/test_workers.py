@@ -7,6 +7,7 @@ running, and brings customers of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -148,6 +149,26 @@ async def test_a_scrape_speaks_for_all_whoever_answers_it(serving: ServingWorker
         assert numbers['deskbell_connections{door="desk"}'] == 2
         assert {f'process_resident_memory_bytes{{worker="{each}"}}' for each in (1, 2, "supervisor")} <= set(numbers)
     assert not any(socket.is_closed for socket in sockets)
+
+
+async def test_one_that_hangs_is_seen_in_the_numbers(serving: ServingWorkers) -> None:
+    one, _ = serving.pids()
+    before = await serving.numbers()
+    os.kill(one, signal.SIGSTOP)
+    try:
+        # What the hanging one is dealt waits, so ask until it is the other's turn.
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(4):
+                        numbers = await serving.numbers()
+                        break
+    finally:
+        os.kill(one, signal.SIGCONT)
+    assert numbers["deskbell_workers"] == 1
+    counted = {name for name in before if "_total" in name and "process_" not in name}
+    assert all(numbers[name] >= before[name] for name in counted)
+    assert (await serving.numbers())["deskbell_workers"] == 2
 
 
 async def test_a_worker_that_is_killed_comes_back_and_the_other_serves(serving: ServingWorkers) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,14 @@ class ServingWorkers(DeskbellProcess):
 
     def token(self, user: str) -> str:
         return sign(self.app["identity"], self.app["app"], user)
+
+    def sweep(self) -> None:
+        """In good order first, so that no folder of the bus stays in the temporary directory."""
+        if self._process is not None and self._process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                self.send(signal.SIGTERM)
+                self.terminate()  # the second signal: without waiting for the drain
+        super().sweep()
 
     # -- its processes -------------------------------------------------------------------------------------
 

@@ -60,7 +60,8 @@ class ApiDoors:
     """Everything `create_app` needs.
 
     `sockets` is the ASGI application of `/v1/chat` and `/v1/desk`. `readiness` gives the reasons why this node should
-    get no traffic, none when all is well. `demo_session` is what the demo's pages log in with; None where there is no
+    get no traffic, none when all is well. `metrics_page` is the page of `/metrics` where this process does not answer
+    for itself alone. `demo_session` is what the demo's pages log in with; None where there is no
     demo.
     """
 
@@ -74,6 +75,7 @@ class ApiDoors:
     demo_session: Callable[[], Awaitable[dict[str, Any]]] | None
     version: str
     database_info: Callable[[], dict[str, str]]
+    metrics_page: Callable[[], Awaitable[bytes]] | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)
 
 

@@ -50,8 +50,9 @@ async def readyz(call: Asked) -> Answer:
 
 
 async def metrics(call: Asked) -> Answer:
-    numbers = call.doors.metrics
-    return Answer(200, numbers.render(), media_type=numbers.content_type)
+    numbers, page = call.doors.metrics, call.doors.metrics_page
+    text = numbers.render() if page is None else await page()
+    return Answer(200, text, media_type=numbers.content_type)
 
 
 async def asyncapi(call: Asked) -> Answer:

@@ -72,10 +72,16 @@ class DatabaseConfig(Section, frozen=True, kw_only=True):
 
 
 class RedisConfig(Section, frozen=True, kw_only=True):
-    """`url` None means one node: the bus stays in the process."""
+    """`url` None means one node: the bus stays in the process, or on the machine where several workers share it."""
 
     hidden: ClassVar[frozenset[str]] = frozenset({"url"})
     url: str | None = None
+
+
+class ProcessConfig(Section, frozen=True, kw_only=True):
+    """`workers`: processes that share the ports of one `deskbell serve` (docs/operations.md)."""
+
+    workers: int = 1
 
 
 class HttpConfig(Section, frozen=True, kw_only=True):
@@ -184,6 +190,7 @@ _BYTES = whole(1024, 1 << 30)
 SECTIONS: dict[str, type[Section]] = {
     "database": DatabaseConfig,
     "redis": RedisConfig,
+    "process": ProcessConfig,
     "http": HttpConfig,
     "secrets": SecretsConfig,
     "push": PushConfig,
@@ -201,6 +208,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DATABASE_MIN_CONNECTIONS", "database.min_connections", whole(1, 1000), "connections kept open"),
     Variable("DATABASE_MAX_CONNECTIONS", "database.max_connections", whole(2, 1000), "most connections of a process"),
     Variable("REDIS_URL", "redis.url", url_of("redis", "rediss", "unix"), "bus between nodes; none: one node", True),
+    Variable("WORKERS", "process.workers", whole(1, 64), "processes of one `serve`"),
     Variable("HOST", "http.host", str, "address to listen on"),
     Variable("PORT", "http.port", whole(0, 65535), "port of all doors; 0 takes a free one"),
     Variable("GATEWAY_PORT", "http.gateway_port", whole(0, 65535), "port of the sockets; none: the same"),
@@ -240,6 +248,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     database: DatabaseConfig
     redis: RedisConfig = RedisConfig()
+    process: ProcessConfig = ProcessConfig()
     http: HttpConfig = HttpConfig()
     secrets: SecretsConfig = SecretsConfig()
     push: PushConfig = PushConfig()

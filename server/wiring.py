@@ -184,7 +184,12 @@ class Node:
                 Retention(self.database, self.clock, get_logger("deskbell.retention"), keep).start(self.tasks)
         self.log.info("started", roles=sorted(self.roles), **self.health.database)
 
-    def app(self, version: str, demo_session: Callable[[], Awaitable[dict[str, Any]]] | None = None) -> Starlette:
+    def app(
+        self,
+        version: str,
+        demo_session: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+        metrics_page: Callable[[], Awaitable[bytes]] | None = None,
+    ) -> Starlette:
         """The HTTP and WebSocket doors of this node."""
         return create_app(
             ApiDoors(
@@ -196,6 +201,7 @@ class Node:
                 sockets=AsgiDoors(self.doors),
                 readiness=self._readiness,
                 demo_session=demo_session,
+                metrics_page=metrics_page,
                 version=version,
                 database_info=lambda: self.health.database,
             )

@@ -22,7 +22,7 @@ from server.storage.migrate import MigrationError
 from server.telemetry import configure_logging, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
 T = TypeVar("T")
 
@@ -44,14 +44,21 @@ class Terminated(KeyboardInterrupt):
     (exit 0), as it is after a drain; a supervisor must not count it as a failure."""
 
 
-def fail(message: str, exit_code: int) -> NoReturn:
+def say_on_stderr(message: str, _exit_code: int) -> None:
     click.echo(f"deskbell: {message}", err=True)
-    raise SystemExit(exit_code)
 
 
 @contextlib.contextmanager
-def one_line() -> Iterator[None]:
-    """Turn what can go wrong at the start into one line and an exit code. Anything else is a bug and shows itself."""
+def one_line(tell: Callable[[str, int], None] = say_on_stderr) -> Iterator[None]:
+    """Turn what can go wrong at the start into one line and an exit code. Anything else is a bug and shows itself.
+
+    `tell(message, exit_code)` is whom the line is told, if not the person at the terminal.
+    """
+
+    def fail(message: str, exit_code: int) -> NoReturn:
+        tell(message, exit_code)
+        raise SystemExit(exit_code)
+
     try:
         yield
     except ConfigError as error:
@@ -74,11 +81,11 @@ def one_line() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def load_config(**overrides: object) -> Config:
-    """Read the configuration and set up logging. Raises ConfigError."""
+def load_config(*, warn: bool = True, **overrides: object) -> Config:
+    """Read the configuration and set up logging; `warn` of what looks like a slip. Raises ConfigError."""
     config = Config.load(os.environ, None, **overrides)
     configure_logging(config.logging.level, config.logging.format)
-    for warning in config.warnings:
+    for warning in config.warnings if warn else ():
         get_logger("deskbell").warning(warning)
     return config
 
@@ -90,11 +97,15 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def run_with_database(
-    config: Config, work: Callable[[str, EmbeddedPostgres | None], Coroutine[Any, Any, T]], *, join: bool = False
+    config: Config,
+    work: Callable[[str, EmbeddedPostgres | None], Coroutine[Any, Any, T]],
+    *,
+    join: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> T:
     """Run `work(url, embedded)` with the configured PostgreSQL, or with our own for as long as it runs.
 
-    `join`: if another deskbell keeps one running over the same folder, use that.
+    `join`: if another deskbell keeps one running over the same folder, use that. `settings` are for our own.
     """
     told_to_go = False
 
@@ -111,7 +122,7 @@ def run_with_database(
         if join and (url := running_dsn(config.database.data_dir)) is not None:
             return run(work(url, None))
         log = get_logger("deskbell.postgres")
-        embedded = EmbeddedPostgres(config.database.data_dir, log=log.info)
+        embedded = EmbeddedPostgres(config.database.data_dir, log=log.info, settings=settings)
         try:
             url = embedded.start()
             if told_to_go:  # while it forked, where Python ignores what a signal handler raises

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from server.cli import memory
-from server.cli.process import EXIT_ADDRESS, StartError
+from server.cli.listening import BACKLOG, base_url, bind
 from server.cli.roles import only_for
 from server.cli.secret_key import load_secret_key
 from server.clock import SystemClock
@@ -21,18 +21,53 @@ from server.gateway.uvicorn_socket import LendingProtocol
 from server.wiring import Node
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Iterator
 
+    from structlog.typing import FilteringBoundLogger
+
+    from server.clock import Clock
     from server.config import Config
     from server.embedded.postgres import EmbeddedPostgres
 
     Ready = Callable[[Node, str], Awaitable[None]]
 
 WATCH_S = 0.5
-BACKLOG = 2048
 MESSAGE_BYTES = 256 * 1024
 """What the WebSocket library takes before it closes with 1009. Above the protocol's own limit (64 KiB), so that a
 frame that is only somewhat too large is answered `too_large` and the socket lives."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Bound sockets: of all doors, and of `--gateway-port`."""
+
+    all_doors: socket.socket
+    gateway: socket.socket | None
+
+
+class Leaving:
+    """How far the wish to leave has gone: `stop` asks to go in good order, `hurry` not to wait for it."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    def ask(self) -> None:
+        """A first time, or once more."""
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+    def on_signals(self, asked: Callable[[], None] | None = None) -> None:
+        """SIGTERM and SIGINT ask from now on; `asked()` is called after each."""
+
+        def ask() -> None:
+            self.ask()
+            if asked is not None:
+                asked()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ask)
 
 
 class _NotOurFault(logging.Filter):
@@ -68,40 +103,37 @@ async def serve_node(
     ready: Ready,
     prepare: Callable[[Node], Awaitable[None]] | None = None,
     demo_session: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+    metrics_page: Callable[[], Awaitable[bytes]] | None = None,
+    listening: Listening | None = None,
+    leaving: Leaving | None = None,
 ) -> None:
-    """Run until SIGTERM or SIGINT, then drain and leave. `prepare(node)` is called before it listens,
-    `ready(node, base_url)` once it does.
+    """Run until SIGTERM or SIGINT, or what `leaving` hears, then drain and leave. `prepare(node)` is called before it
+    listens, `ready(node, base_url)` once it does. `listening`: inherited, instead of the configured addresses.
 
     Raises StartError when an address cannot be listened on, and whatever `Node.open` raises.
     """
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # The first asks to leave in good order, a second one not to wait for it.
-        loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
-    listening = _listen(config.http.host, config.http.port)
-    sockets = None
-    if config.http.gateway_port is not None and "gateway" in roles:
-        sockets = _listen(config.http.host, config.http.gateway_port, "--gateway-port")
+    leaving = leaving or Leaving()
+    leaving.on_signals()
+    listening = listening or _listen(config, roles)
     clock = SystemClock()
     node = await Node.open(config, clock, url, load_secret_key(config), roles)
     try:
         if prepare is not None:
             await prepare(node)
-        app = only_for(node.app(version("deskbell"), demo_session), roles)
+        app = only_for(node.app(version("deskbell"), demo_session, metrics_page), roles)
         memory.settle()
         server, port = _Server(_server_config(app)), node.port(MESSAGE_BYTES)
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").addFilter(_NotOurFault())
         async with asyncio.TaskGroup() as group:
-            group.create_task(server.serve(sockets=[listening]))
-            watching = group.create_task(_watch(node, embedded)) if embedded else None
+            group.create_task(server.serve(sockets=[listening.all_doors]))
+            watching = group.create_task(keep_postgres(embedded, clock, node.log)) if embedded else None
             await server.listening.wait()
-            if sockets is not None:
-                await port.listen(sockets, BACKLOG)
-            await ready(node, _base_url(config, listening))
-            await stop.wait()
-            await node.drain(hurry)
+            if listening.gateway is not None:
+                await port.listen(listening.gateway, BACKLOG)
+            await ready(node, base_url(config, listening.all_doors))
+            await leaving.stop.wait()
+            await node.drain(leaving.hurry)
             port.close()
             server.should_exit = True
             if watching:
@@ -110,13 +142,13 @@ async def serve_node(
         await node.close()
 
 
-async def _watch(node: Node, embedded: EmbeddedPostgres) -> None:
+async def keep_postgres(embedded: EmbeddedPostgres, clock: Clock, log: FilteringBoundLogger) -> None:
     """Start our PostgreSQL again if it dies. On the loop, because it must be a child of the main thread; while it
     starts there is nothing to serve from anyway."""
     while True:
-        await node.clock.sleep(WATCH_S)
+        await clock.sleep(WATCH_S)
         if embedded.poll() is not None:
-            node.log.error("the embedded PostgreSQL has died; starting it again", last_words=embedded.last_words())
+            log.error("the embedded PostgreSQL has died; starting it again", last_words=embedded.last_words())
             embedded.stop()
             embedded.start()
 
@@ -140,28 +172,9 @@ def _server_config(app: Any) -> uvicorn.Config:
     )
 
 
-def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
-    """A listening socket, before anything else is started: a taken port is one clear line, not half a server."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except (OSError, OverflowError) as error:
-        sock.close()
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise StartError(
-            f"cannot listen on {host}:{port} ({reason}). Choose another with {option}, or stop what uses it.",
-            EXIT_ADDRESS,
-        ) from None
-    sock.setblocking(False)
-    return sock
-
-
-def _base_url(config: Config, sock: socket.socket) -> str:
-    if config.http.public_url is not None:
-        return config.http.public_url
-    host, port = sock.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _listen(config: Config, roles: frozenset[str]) -> Listening:
+    http = config.http
+    all_doors = bind(http.host, http.port)
+    if http.gateway_port is None or "gateway" not in roles:
+        return Listening(all_doors, None)
+    return Listening(all_doors, bind(http.host, http.gateway_port, "--gateway-port"))

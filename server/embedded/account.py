@@ -1,4 +1,5 @@
-"""Who runs PostgreSQL: ourselves, or an unprivileged user when we are root (PostgreSQL refuses to run as root)."""
+"""Who runs an embedded server: ourselves, or an unprivileged user when we are root (PostgreSQL refuses to
+run as root)."""
 
 from __future__ import annotations
 
@@ -63,8 +64,12 @@ class Account:
         return self.can_traverse(real.parent) and self._allowed(real, stat.S_IROTH)
 
 
-def choose_account(data_dir: Path, cluster: Path) -> Account:
+def choose_account(
+    data_dir: Path, cluster: Path, *, what: str = "PostgreSQL", variable: str = "DESKBELL_DATABASE_URL"
+) -> Account:
     """Ourselves, unless we are root: then the owner of the cluster, else of `data_dir`, else `postgres` or `nobody`.
+
+    `what` is to run and `variable` does without it, for the message.
 
     Raises `EmbeddedError` (`EXIT_NO_ACCOUNT`) when root finds no unprivileged user to drop to.
     """
@@ -85,9 +90,9 @@ def choose_account(data_dir: Path, cluster: Path) -> Account:
         if entry.pw_uid != 0:
             return Account(entry.pw_uid, entry.pw_gid, dropped=True)
     raise EmbeddedError(
-        "PostgreSQL does not run as root and neither a user `postgres` nor `nobody` exists: run deskbell as an"
+        f"{what} does not run as root and neither a user `postgres` nor `nobody` exists: run deskbell as an"
         " ordinary user,"
-        " or set DESKBELL_DATABASE_URL",
+        f" or set {variable}",
         EXIT_NO_ACCOUNT,
     )
 

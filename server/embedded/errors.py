@@ -1,4 +1,4 @@
-"""The one error of the embedded database, and the exit code of each cause (documented in docs/embedded.md)."""
+"""The one error of the embedded servers, and the exit code of each cause (documented in docs/embedded.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXIT_WRONG_THREAD: Final = 90
 
 
 class EmbeddedError(Exception):
-    """The embedded PostgreSQL cannot be used; nothing on disk was destroyed.
+    """An embedded server cannot be used; nothing on disk was destroyed.
 
     `message` is one line that says what is wrong, where, and what to do. `exit_code` is one of the `EXIT_*` numbers
     above, for the process that gives up because of it.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdk_protocol.asyncapi import document as sockets
+from server.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from tests.admin_api.conftest import Site
@@ -35,6 +36,19 @@ async def test_numbers(site: Site) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert "deskbell_commits_total" in answer.text
+
+
+async def test_numbers_of_several_processes(site: Site) -> None:
+    async def page() -> bytes:
+        return b"deskbell_workers 2.0\n"
+
+    async def late() -> bytes:
+        raise Unavailable("The numbers of all workers did not come in time.")
+
+    answer = await site.client(app=site.application(metrics_page=page)).get("/metrics")
+    assert (answer.status_code, answer.text) == (200, "deskbell_workers 2.0\n")
+    answer = await site.client(app=site.application(metrics_page=late)).get("/metrics")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
 
 async def test_the_sockets_document(site: Site) -> None:

@@ -17,7 +17,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from admin_api.sockets import socket_routes
-from server.cli.serving import BACKLOG, MESSAGE_BYTES, _Server, _server_config
+from server.cli.listening import BACKLOG
+from server.cli.serving import MESSAGE_BYTES, _Server, _server_config
 from server.gateway.asgi import AsgiDoors
 from server.gateway.doors import CHAT, DESK, Entry, Refusal
 from server.gateway.picows import Port

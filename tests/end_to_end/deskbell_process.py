@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -80,7 +81,7 @@ class DeskbellProcess:
         began = time.monotonic()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.command, "demo", "--json", "--port", str(self.port), "--data", str(self.data_dir)],
+                [*self.command, *self.arguments()],
                 cwd=REPOSITORY,
                 env=clean_environment(**self.environment),
                 stdin=subprocess.DEVNULL,
@@ -90,9 +91,17 @@ class DeskbellProcess:
             )
         line = self._first_line(began + timeout)
         self.start_seconds = time.monotonic() - began
-        self.ready = json.loads(line)
+        self.ready = self.understand(line)
         self._family |= family_of(self._process.pid)
         return self.ready
+
+    def arguments(self) -> list[str]:
+        return ["demo", "--json", "--port", str(self.port), "--data", str(self.data_dir)]
+
+    def understand(self, line: bytes) -> dict[str, Any]:
+        """What the first line says."""
+        said: dict[str, Any] = json.loads(line)
+        return said
 
     def _first_line(self, deadline: float) -> bytes:
         process = self._running()
@@ -116,6 +125,20 @@ class DeskbellProcess:
             raise AssertionError("start() comes first")
         return self._process
 
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the command itself."""
+        self._running().send_signal(number)
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """Until it has ended by itself; its exit code. Raises TimeoutExpired."""
+        code = self._running().wait(timeout=timeout)
+        self._close()
+        return code
+
     def log_tail(self) -> str:
         return self.log_path.read_text(errors="replace")[-3000:]
 
@@ -137,9 +160,7 @@ class DeskbellProcess:
         process = self._running()
         self._family |= family_of(process.pid)
         process.send_signal(signal.SIGTERM)
-        code = process.wait(timeout=timeout)
-        self._close()
-        return code
+        return self.wait(timeout)
 
     def _close(self) -> None:
         process = self._running()
@@ -168,7 +189,8 @@ class DeskbellProcess:
             self._close()
         for pid, began in self._family:
             if start_time(pid) == began:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it goes by itself, now that the command is gone
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _stat(pid: int) -> list[str]:

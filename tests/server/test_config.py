@@ -58,6 +58,7 @@ def test_every_variable_reaches_its_field() -> None:
         "DESKBELL_HOST": "0.0.0.0",
         "DESKBELL_PORT": "9000",
         "DESKBELL_GATEWAY_PORT": "9001",
+        "DESKBELL_WORKERS": "4",
         "DESKBELL_PUBLIC_URL": "https://chat.example.com/",
         "DESKBELL_SECRET_KEY": KEY,
         "DESKBELL_FCM_CREDENTIALS": '{"type": "service_account"}',

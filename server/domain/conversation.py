@@ -20,6 +20,8 @@ class Status(StrEnum):
     SNOOZED = "snoozed"
     RESOLVED = "resolved"
 
+    __hash__ = str.__hash__  # an Enum's own is a Python function, called for each message
+
 
 class Cause(StrEnum):
     """What can move a status."""
@@ -30,6 +32,8 @@ class Cause(StrEnum):
     SET_PENDING = "set pending"
     SET_SNOOZED = "set snoozed"
     SET_RESOLVED = "set resolved"
+
+    __hash__ = str.__hash__
 
 
 # A customer who writes is heard: every status goes back to open. An agent's words move nothing by themselves;

@@ -9,7 +9,7 @@ here can race, and everything here can be tried without a database.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 from uuid import UUID
 
 import msgspec
@@ -36,15 +36,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class ClientKey(NamedTuple):
-    """What a client's id is unique under, within one user's log."""
-
-    author_type: str
-    author_id: str
-    client_id: UUID
+ClientKey = tuple[str, str, UUID]
+"""What a client's id is unique under, within one user's log, and the id: (author's type, author's id, client id)."""
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True):
     """Where an earlier message with a client id went."""
 
     conversation_id: UUID
@@ -169,14 +165,14 @@ class Ledger:
         )
         self.events.append(event)
         if message:
-            self.stored[ClientKey(*message.author.key, message.id)] = Stored(
+            self.stored[client_key(message.author, message.id)] = Stored(
                 conversation.conversation_id, event.seq, event.usn, event.at, message.body.digest
             )
         return event
 
     def earlier(self, message: Message, conversation_id: UUID) -> Numbered | None:
         """The first result of this message if it is stored already (S2); raises if the id meant something else."""
-        found = self.stored.get(ClientKey(*message.author.key, message.id))
+        found = self.stored.get(client_key(message.author, message.id))
         if found is None:
             return None
         if found.digest != message.body.digest or found.conversation_id != conversation_id:
@@ -261,7 +257,7 @@ def _post(ledger: Ledger, intent: Post) -> Numbered:
     if earlier:
         return earlier
     if intent.after is not None:
-        previous = ledger.stored.get(ClientKey(*message.author.key, intent.after))
+        previous = ledger.stored.get(client_key(message.author, intent.after))
         if previous is None or previous.conversation_id != intent.conversation_id:
             raise OutOfOrder("The message named by `after` is not stored; send that one first.", field="after")
     if intent.expected_seq is not None:
@@ -274,13 +270,7 @@ def _post(ledger: Ledger, intent: Post) -> Numbered:
 def _append_message(ledger: Ledger, conversation: Conversation, message: Message) -> Numbered:
     body = message.body
     event = ledger.append(conversation, Kind.MESSAGE, message.author, body.json, message=message)
-    preview = {
-        "seq": event.seq,
-        "kind": body.kind,
-        "text": body.preview,
-        "author": message.author,
-        "at": event.at,
-    }
+    preview = {"seq": event.seq, "kind": body.kind, "text": body.preview, "author": message.author, "at": event.at}
     conversation.note_message(event.seq, _author_name(message.author), _json(preview))
     if body.transaction_id is not None and body.transaction_id not in conversation.transaction_ids:
         conversation.transaction_ids = [*conversation.transaction_ids, body.transaction_id]
@@ -309,7 +299,7 @@ def _open(ledger: Ledger, intent: Open) -> Numbered:
         return ledger.earlier(message, intent.conversation_id) or _append_message(ledger, conversation, message)
     if intent.conversation_id in ledger.foreign:
         raise NotFound("There is no such conversation.", field="conversation")
-    if message is not None and ClientKey(*message.author.key, message.id) in ledger.stored:
+    if message is not None and client_key(message.author, message.id) in ledger.stored:
         raise IdempotencyConflict("This message id was used in another conversation.", field="message.id")
     snapshot = ledger.snapshot(intent.transaction_id)
     conversation = Conversation(
@@ -342,9 +332,13 @@ def _opening(ledger: Ledger, conversation: Conversation) -> Numbered:
     return ledger.repeated(opening)
 
 
+def client_key(author: Author, client_id: UUID) -> ClientKey:
+    return (author.type._value_, author.id, client_id)
+
+
 def opening_key(conversation_id: UUID) -> ClientKey:
     """Where the ledger keeps the first event of a conversation, for an `Open` that comes again."""
-    return ClientKey("opening", "", conversation_id)
+    return ("opening", "", conversation_id)
 
 
 def _mark_read(ledger: Ledger, intent: MarkRead) -> Numbered:
@@ -410,7 +404,7 @@ def _put_transaction(ledger: Ledger, transaction: Transaction) -> Numbered:
 
 
 def _author_name(author: Author) -> str:
-    return ":".join(author.key)
+    return f"{author.type._value_}:{author.id}"
 
 
 def _json(value: Any) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 
 from server.domain.errors import DomainError, NotFound
 from server.domain.intents import AddNote, AnyIntent, MarkRead, Message, Open, Post, PutTransaction, Rate
-from server.domain.numbering import ClientKey, Ledger, Numbered, Stored, apply, opening_key
+from server.domain.numbering import Ledger, Numbered, Stored, apply, opening_key
 from server.domain.transaction import RECENT
 from server.storage.rows import conversation_of, transaction_of
 from server.storage.written import columns, event_row, pushes_of, summary_row
@@ -217,7 +217,7 @@ def _client_key(message: Message) -> tuple[str, str, UUID]:
 
 def _keep_heads(rows: Iterable[Record], wanted: Sequence[tuple[Any, ...]], ledgers: dict[UserKey, Ledger]) -> None:
     for row in rows:
-        app_id, user_id, conversation_id, *author = wanted[row["n"] - 1]
+        app_id, user_id, conversation_id, *client_key = wanted[row["n"] - 1]
         ledger = ledgers.get((app_id, user_id))
         if ledger is None:
             continue
@@ -225,7 +225,7 @@ def _keep_heads(rows: Iterable[Record], wanted: Sequence[tuple[Any, ...]], ledge
             ledger.conversations[conversation_id] = conversation_of(row["conversation"])
         seq = row["stored_seq"]
         if seq is not None:
-            ledger.stored[ClientKey(*author)] = Stored(
+            ledger.stored[client_key[0], client_key[1], client_key[2]] = Stored(
                 row["stored_conversation_id"], seq, row["stored_usn"], row["stored_at"], row["stored_digest"]
             )
 

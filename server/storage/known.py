@@ -12,7 +12,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from server.domain.intents import MarkRead, Post
-from server.domain.numbering import ClientKey, Ledger
+from server.domain.numbering import Ledger, client_key
 from server.storage.batch import Doubt, Outcome, Written, doubts_of, outcome_of
 from server.storage.written import columns, known_rows, pushes_of
 
@@ -113,4 +113,4 @@ class KnownBatch:
         about = intent.message.body.transaction_id
         if about is not None and about not in conversation.transaction_ids:
             return False
-        return intent.after is None or ClientKey(*intent.message.author.key, intent.after) in ledger.stored
+        return intent.after is None or client_key(intent.message.author, intent.after) in ledger.stored

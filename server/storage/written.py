@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from server.domain.events import AuthorType, Kind
-from server.domain.numbering import ClientKey
+from server.domain.numbering import client_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ _UNCHANGED = (None,) * 13
 def _digest(ledger: Ledger, event: Event) -> bytes | None:
     if event.client_id is None:
         return None
-    return ledger.stored[ClientKey(*event.author.key, event.client_id)].digest
+    return ledger.stored[client_key(event.author, event.client_id)].digest
 
 
 def event_row(ledger: Ledger, event: Event) -> tuple[Any, ...]:

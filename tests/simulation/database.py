@@ -15,7 +15,7 @@ import msgspec
 from sdk_protocol.codec import JSON, EncodedEvent
 from server.domain.errors import StaleHello
 from server.domain.intents import AddNote, MarkRead, Open, Post, Rate
-from server.domain.numbering import ClientKey, Ledger, Stored, opening_key
+from server.domain.numbering import ClientKey, Ledger, Stored, client_key, opening_key
 from server.gateway.translate import encoded
 
 if TYPE_CHECKING:
@@ -181,14 +181,14 @@ class Database:
                 ledger.conversations[conversation_id] = copy.copy(known)
             match intent:
                 case Post(message=message, after=after):
-                    _keep(ledger, rows, ClientKey(*message.author.key, message.id))
+                    _keep(ledger, rows, client_key(message.author, message.id))
                     if after is not None:
-                        _keep(ledger, rows, ClientKey(*message.author.key, after))
+                        _keep(ledger, rows, client_key(message.author, after))
                 case AddNote(message=message):
-                    _keep(ledger, rows, ClientKey(*message.author.key, message.id))
+                    _keep(ledger, rows, client_key(message.author, message.id))
                 case Open(message=first):
                     if first is not None:
-                        _keep(ledger, rows, ClientKey(*first.author.key, first.id))
+                        _keep(ledger, rows, client_key(first.author, first.id))
                     if self.directory.get(conversation_id, intent.user_id) != intent.user_id:
                         ledger.foreign.add(conversation_id)
                     elif conversation_id in rows.openings:
@@ -221,7 +221,7 @@ class Database:
             logged: list[Logged] = []
             for event in ledger.events:
                 if event.client_id is not None:
-                    key = ClientKey(*event.author.key, event.client_id)
+                    key = client_key(event.author, event.client_id)
                     written.append(key)
                 if event.usn is not None:
                     logged.append(_logged(event))
@@ -257,7 +257,7 @@ class Database:
         taken_back = [undo for commit in reversed(self._commits[-lost:]) for undo in reversed(commit)]
         heads = {undo.rows.user_id: undo.usn for undo in taken_back}
         opened = {id for undo in taken_back for id, known in undo.conversations.items() if known is None}
-        keys = {key.client_id for undo in taken_back for key in undo.stored}
+        keys = {key[2] for undo in taken_back for key in undo.stored}
         oracle.failing_over({user_id: self.users[user_id].log[usn:] for user_id, usn in heads.items()}, opened, keys)
         for rows in self.users.values():
             self.past[(self.epoch_name, rows.user_id)] = rows.log

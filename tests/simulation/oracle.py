@@ -328,7 +328,7 @@ class Oracle:
     def agent_acked(self, key: UUID, outcome: Numbered, user_id: UUID) -> None:
         self.answering(user_id, outcome)
         stored = self._world.db.users[user_id].stored
-        if key in self._lost_ids and all(each.client_id != key for each in stored):
+        if key in self._lost_ids and all(each[2] != key for each in stored):
             return  # committed and lost while the answer was on its way, from a node that stayed up
         self._agents_acked.add(key)
 
@@ -362,7 +362,7 @@ class Oracle:
                 elif event.kind == "conversation.opened":
                     stored[event.conversation_id] = stored.get(event.conversation_id, 0) + 1
         for rows in self._world.db.users.values():
-            stored |= {key.client_id: 1 for key in rows.stored if key.client_id not in stored}
+            stored |= {key[2]: 1 for key in rows.stored if key[2] not in stored}
         self._rated()
         for key, written in self._written.items():
             count = stored.get(key, 0)

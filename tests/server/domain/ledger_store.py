@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from server.domain.conversation import Status
 from server.domain.events import AuthorType, Kind
 from server.domain.intents import AddNote, MarkRead, Open, Post, PutTransaction, Rate
-from server.domain.numbering import ClientKey, Ledger, Stored, opening_key
+from server.domain.numbering import ClientKey, Ledger, Stored, client_key, opening_key
 from server.domain.transaction import RECENT
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ class Store:
             self._load_conversation(ledger, intent.conversation_id)
             match intent:
                 case Post(message=message, after=after):
-                    self._load_stored(ledger, ClientKey(*message.author.key, message.id))
+                    self._load_stored(ledger, client_key(message.author, message.id))
                     if after is not None:
-                        self._load_stored(ledger, ClientKey(*message.author.key, after))
+                        self._load_stored(ledger, client_key(message.author, after))
                 case AddNote(message=message):
-                    self._load_stored(ledger, ClientKey(*message.author.key, message.id))
+                    self._load_stored(ledger, client_key(message.author, message.id))
                 case Open():
                     self._load_opening(ledger, intent)
                 case Rate():
@@ -83,7 +83,7 @@ class Store:
         assert ledger.user_id == self.user_id
         for event in ledger.events:
             if event.client_id is not None:
-                key = ClientKey(*event.author.key, event.client_id)
+                key = client_key(event.author, event.client_id)
                 assert key not in self.digests, "a client id was stored twice"
                 self.digests[key] = ledger.stored[key].digest
         self.events += ledger.events
@@ -135,12 +135,12 @@ class Store:
 
     def _load_stored(self, ledger: Ledger, key: ClientKey) -> None:
         for event in self.events:
-            if event.client_id is not None and ClientKey(*event.author.key, event.client_id) == key:
+            if event.client_id is not None and client_key(event.author, event.client_id) == key:
                 ledger.stored[key] = Stored(event.conversation_id, event.seq, event.usn, event.at, self.digests[key])
 
     def _load_opening(self, ledger: Ledger, intent: Open) -> None:
         if intent.message is not None:
-            self._load_stored(ledger, ClientKey(*intent.message.author.key, intent.message.id))
+            self._load_stored(ledger, client_key(intent.message.author, intent.message.id))
         if intent.conversation_id in self.foreign:
             ledger.foreign.add(intent.conversation_id)
             return

@@ -18,6 +18,7 @@ from server.domain.events import AuthorType, Kind
 from server.domain.intents import AddNote, AnyIntent, MarkRead, Message, Open, Post, PutTransaction, Rate
 from server.domain.numbering import ClientKey, Ledger, Numbered, Stored, apply, opening_key
 from server.domain.transaction import RECENT
+from server.storage import webhook_outbox
 from server.storage.rows import conversation_of, transaction_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from server.domain.events import Event
     from server.storage.database import Session
     from server.storage.summaries import Kept, Summaries
+    from server.storage.webhook_outbox import Subscriptions
 
 UserKey = tuple[UUID, UUID]
 Outcome = Numbered | DomainError
@@ -58,6 +60,7 @@ async def write_batch(
     now: datetime,
     grace: timedelta,
     summaries: Summaries,
+    subscriptions: Subscriptions,
     doubtful: Written | None = None,
 ) -> Written:
     """Run `intents` inside the transaction that `session` is in. The caller commits, and has `summaries` keep what is
@@ -66,7 +69,7 @@ async def write_batch(
     `grace`: how long a push waits for the ack of a device that has a foreground socket. `doubtful`: what an earlier try
     of the same intents wrote, of which the answer to COMMIT was lost. If it was committed, it is returned as it is.
     """
-    ledgers, transaction = await _lock(session, intents, now)
+    ledgers, transaction, webhooks = await _lock(session, intents, now)
     history = next((ledger.history for ledger in ledgers.values()), None)
     if doubtful is not None and doubtful.history == history and await _happened(session, doubtful):
         return doubtful
@@ -82,6 +85,9 @@ async def write_batch(
         except DomainError as refusal:
             outcomes.append(refusal)
     await _write(session, list(ledgers.values()), now, grace)
+    await subscriptions.read(session, history or "", webhooks)
+    wanted = subscriptions.rows((event for ledger in ledgers.values() for event in ledger.events), now)
+    await webhook_outbox.want(session, wanted, now)
     return Written(
         history,
         transaction,
@@ -115,14 +121,14 @@ async def _happened(session: Session, doubtful: Written) -> bool:
 
 async def _lock(
     session: Session, intents: Sequence[AnyIntent], now: datetime
-) -> tuple[dict[UserKey, Ledger], str | None]:
+) -> tuple[dict[UserKey, Ledger], str | None, int]:
     users = list({(intent.app_id, intent.user_id) for intent in intents})
     rows = await session.rows("lock_users", *_columns(users, 2))
     ledgers = {}
     for row in rows:
         user = users[row["n"] - 1]
         ledgers[user] = Ledger(user[0], user[1], row["usn"], now, row["history"])
-    return ledgers, rows[0]["transaction"] if rows else None
+    return ledgers, rows[0]["transaction"] if rows else None, rows[0]["webhooks"] if rows else 0
 
 
 async def _load(

@@ -23,6 +23,7 @@ import asyncpg
 from server.domain.errors import DomainError, Unavailable
 from server.storage.batch import Outcome, Written, write_batch
 from server.storage.summaries import Summaries
+from server.storage.webhook_outbox import Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,6 +80,7 @@ class Writer:
         self._wake = [asyncio.Event() for _ in range(lanes)]
         self._waiting = 0
         self._summaries = Summaries()
+        self._subscriptions = Subscriptions()
         self._drained = asyncio.Event()
         """Set when nothing waits while closing."""
         self._closing = False
@@ -191,7 +193,13 @@ class Writer:
             try:
                 async with self._database.transaction() as session:
                     written = await write_batch(
-                        session, intents, self._clock.now(), self._grace, self._summaries, doubtful
+                        session,
+                        intents,
+                        self._clock.now(),
+                        self._grace,
+                        self._summaries,
+                        self._subscriptions,
+                        doubtful,
                     )
             except Unavailable as lost:
                 # Once it was numbered, nobody knows whether it was committed; the next try looks, under the lock.

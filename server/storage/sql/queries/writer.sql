@@ -4,8 +4,9 @@
 -- scope: user
 -- Lock the users of a batch, in ascending order, so that two batches cannot deadlock. Their rows are the locks
 -- under which events are numbered; what is read after this statement is the newest there is. `history`: find_history.
--- `transaction`: its own number, which is the version (`xmin`) of the rows it writes.
-select want.n, u.usn, pg_current_xact_id()::text as transaction,
+-- `transaction`: its own number, which is the version (`xmin`) of the rows it writes. `webhooks`: the last change of what
+-- endpoints want (storage/webhook_outbox.py).
+select want.n, u.usn, pg_current_xact_id()::text as transaction, (select webhooks from installation) as webhooks,
     (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history
 from end_user u
 join unnest($1::uuid[], $2::uuid[]) with ordinality as want (app_id, user_id, n)

@@ -26,6 +26,8 @@ from server.gateway.picows import Port
 from server.gateway.presence import Presence
 from server.gateway.queue import Queue
 from server.gateway.sweep import Sweep
+from server.gateway.translate import event_json
+from server.outgoing.late import LateOutgoing
 from server.services.agents import Agents
 from server.services.announcements import announce
 from server.services.apps import Apps
@@ -41,6 +43,8 @@ from server.services.rates import Rates
 from server.services.reading import Reading
 from server.services.vault import Vault
 from server.services.waiting import Waiting
+from server.services.webhook_delivery import WebhookDelivery
+from server.services.webhooks import Webhooks
 from server.storage.database import Database
 from server.storage.migrate import migrate
 from server.storage.writer import Writer
@@ -50,6 +54,8 @@ from server.workers.housekeeping import Housekeeping
 from server.workers.push_outbox import PushOutbox
 from server.workers.retention import Retention
 from server.workers.statistics import Statistics
+from server.workers.webhook_outbox import WebhookOutbox
+from server.workers.webhook_retention import WebhookRetention
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,6 +68,7 @@ if TYPE_CHECKING:
     from server.bus.interface import Bus
     from server.clock import Clock
     from server.config import Config
+    from server.outgoing.interface import Outgoing
     from server.storage.batch import Written
 
 ROLES = ("gateway", "api", "workers")
@@ -94,6 +101,7 @@ class Node:
         vault = Vault(secret_key)
         directory = Directory(database)
         sends = config.limits.rate_limit_sends
+        self.outgoing = LateOutgoing(lambda: _outgoing(config, clock))
         self.senders = _senders(config, get_logger("deskbell.push"))
         self.services = Services(
             identity=Identity(database, vault, clock),
@@ -118,6 +126,7 @@ class Node:
                 lease=timedelta(seconds=config.push.lease_s),
                 preview=config.push.preview,
             ),
+            webhooks=Webhooks(database, self.outgoing, vault, clock, config.network.allow_private_targets),
         )
         self.hub = Hub(self.bus, Presence(self.bus, clock, secrets.token_hex(6)))
         self.acks = AckBook(self.services.people, clock)
@@ -146,7 +155,10 @@ class Node:
         self.queue = Queue(self.house)
         self.sweep = Sweep(self.house)
         self.outbox = PushOutbox(self.services.notifications, clock, self.metrics, get_logger("deskbell.push"))
-        self.health = Health(database, self.bus, self.services.notifications, clock)
+        log = get_logger("deskbell.webhooks")
+        delivery = WebhookDelivery(database, self.outgoing, vault, clock, self.metrics, log, wire=event_json)
+        self.webhook_outbox = WebhookOutbox(delivery, clock, self.metrics, log)
+        self.health = Health(database, self.bus, self.services.notifications, delivery, clock)
 
     @classmethod
     async def open(cls, config: Config, clock: Clock, url: str, secret_key: str, roles: frozenset[str]) -> Node:
@@ -177,6 +189,8 @@ class Node:
             self.queue.start()
         if "workers" in self.roles:
             self.outbox.start(self.tasks)
+            self.webhook_outbox.start(self.tasks)
+            WebhookRetention(self.database, self.clock).start(self.tasks)
             Housekeeping(self.services.agents, self.clock).start(self.tasks)
             Statistics(self.database, self.clock).start(self.tasks)
             if self.config.retention.days is not None:
@@ -224,6 +238,7 @@ class Node:
         await self.bus.close()
         for sender in {id(sender): sender for sender in self.senders.values()}.values():
             await sender.close()
+        await self.outgoing.close()
         await self.database.close()
 
     async def _readiness(self) -> dict[str, str]:
@@ -246,6 +261,13 @@ def _bus(config: Config, clock: Clock, metrics: Metrics) -> Bus:
         return RedisBus(config.redis.url, clock, metrics.registry, get_logger("deskbell.bus"))
     except ValueError as problem:
         raise ConfigError(f"DESKBELL_REDIS_URL: its value will not do: {problem}") from None
+
+
+def _outgoing(config: Config, clock: Clock) -> Outgoing:
+    """Calls to the apps' own servers; imported here because it takes a third of a second."""
+    from server.outgoing.aiohttp import AiohttpOutgoing
+
+    return AiohttpOutgoing(clock, config.network.allow_private_targets)
 
 
 def _senders(config: Config, log: Any) -> dict[str, Sender]:

@@ -9,10 +9,12 @@ has written meanwhile, nothing is stored; what was numbered for them is thrown a
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from server.domain.intents import MarkRead, Post
 from server.domain.numbering import Ledger, client_key
+from server.storage import webhook_outbox
 from server.storage.batch import Doubt, Outcome, Written, doubts_of, outcome_of
 from server.storage.written import columns, known_rows, pushes_of
 
@@ -23,13 +25,15 @@ if TYPE_CHECKING:
     from server.domain.intents import AnyIntent
     from server.storage.database import Session
     from server.storage.heads import Heads, UserKey
+    from server.storage.webhook_outbox import Subscriptions
 
 
 class KnownBatch:
     """Give it intents with `number`, in order, then `write` once. Nothing of it is true before that."""
 
-    def __init__(self, heads: Heads, now: datetime) -> None:
+    def __init__(self, heads: Heads, subscriptions: Subscriptions, now: datetime) -> None:
         self._heads = heads
+        self._subscriptions = subscriptions
         self._history = heads.history
         self._now = now
         self._ledgers: dict[UserKey, Ledger] = {}
@@ -37,6 +41,7 @@ class KnownBatch:
         self._intents: list[AnyIntent] = []
         self._outcomes: list[Outcome] = []
         self._barred: set[UserKey] = set()
+        self._taken: dict[UserKey, str] = {}
 
     def number(self, intents: Sequence[AnyIntent]) -> tuple[UserKey, list[Outcome]] | None:
         """What becomes of `intents` if the user still stands where we left them. None: not everything is known; then
@@ -54,9 +59,15 @@ class KnownBatch:
         self._outcomes += outcomes
         return user, outcomes
 
+    @cached_property
+    def deliveries(self) -> list[webhook_outbox.Row]:
+        """What webhooks are to hear of it. Ask when everything is numbered."""
+        return self._subscriptions.rows(
+            (event for ledger in self._ledgers.values() for event in ledger.events), self._now
+        )
+
     async def write(self, session: Session, grace: timedelta) -> tuple[Written, set[UserKey]]:
-        """Write it, as a transaction of its own, and keep what is the newest now. Returns what was committed, and the
-        users for whom it was."""
+        """Write it; then commit, and call `remember`. Returns what is committed then, and the users for whom it is."""
         users, ledgers = list(self._ledgers), list(self._ledgers.values())
         heads = [(*user, self._versions[user], ledger.usn) for user, ledger in self._ledgers.items()]
         pushes = [(n, *push) for n, ledger in enumerate(ledgers, 1) for push in pushes_of(ledger)]
@@ -68,19 +79,28 @@ class KnownBatch:
             *columns(pushes, 3),
             self._now,
             self._now + grace,
+            self._subscriptions.number_in(self._history),
         )
-        taken = {users[row["n"] - 1]: row["version"] for row in rows}
+        taken = self._taken = {users[row["n"] - 1]: row["version"] for row in rows}
+        if self.deliveries:
+            wanted = [row for row in self.deliveries if (row[0], row[1]) in taken]
+            await webhook_outbox.want(session, wanted, self._now)
         written = Written(self._history, [], [], [])
-        for user, ledger in self._ledgers.items():
-            version = taken.get(user)
-            if version is None:
-                self._heads.forget(user)
-                continue
-            self._heads.keep(ledger, self._versions[user], version)
+        for user in taken:
+            ledger = self._ledgers[user]
             if ledger.events:
                 written.logs.append(ledger.events)
             written.touched += ledger.touched.values()
         return written, set(taken)
+
+    def remember(self) -> None:
+        """It is committed."""
+        for user, ledger in self._ledgers.items():
+            version = self._taken.get(user)
+            if version is None:
+                self._heads.forget(user)
+            else:
+                self._heads.keep(ledger, self._versions[user], version)
 
     def doubt(self) -> dict[UserKey, Doubt]:
         """`write` has failed, and whether anything was committed is not known."""

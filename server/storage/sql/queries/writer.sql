@@ -5,7 +5,9 @@
 -- Lock the users of a batch, in ascending order, so that two batches cannot deadlock. Their rows are the locks
 -- under which events are numbered; what is read after this statement is the newest there is. `history`: find_history.
 -- `before`: the version (`xmin`) of the user's row. `version`: the one it will have when this transaction has written it.
+-- `webhooks`: the last change of what endpoints want (storage/webhook_outbox.py).
 select want.n, u.usn, u.xmin::text as before, pg_current_xact_id()::xid::text as version,
+    (select webhooks from installation) as webhooks,
     (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history
 from end_user u
 join unnest($1::uuid[], $2::uuid[]) with ordinality as want (app_id, user_id, n)
@@ -201,7 +203,8 @@ with held as materialized (
         as want (app_id, user_id, known, usn, n)
     join end_user u on u.app_id = want.app_id and u.user_id = want.user_id
     where u.xmin::text = want.known
-        and $5 = (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation)
+        and (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) = $5 and webhooks = $12
+            from installation)
     order by u.user_id, u.app_id
     for update of u
 ),

@@ -297,3 +297,22 @@ async def test_a_lane_that_grew_is_not_purged(world: World, database_url: str) -
     finally:
         await other.close()
     assert await lanes(world) == [(2, 1)]
+
+
+async def test_the_short_way_of_a_message_wants_what_the_long_one_wants(world: World, database_url: str) -> None:
+    """Heads are kept, and another node changes meanwhile who wants what, or writes for one of the users."""
+    hook = await endpoint(world)
+    ada, ben = await world.user("ada"), await world.user("ben")
+    places = [(user, (await world.open(user))[0]) for user in (ada, ben)]
+    await asyncio.gather(*[world.writer.append_one(world.post(*place)) for place in places])
+    async with world_on(database_url) as other:
+        await other.writer.append_one(world.post(*places[1]))
+        await asyncio.gather(*[world.writer.append_one(world.post(*place)) for place in places])
+        late = await endpoint(other, app_id=world.app_id)
+        await asyncio.gather(*[world.writer.append_one(world.post(*place)) for place in places])
+    numbers = {
+        place[1]: [seq for conversation, _, _, seq in await wanted(world, hook) if conversation == place[1]]
+        for place in places
+    }
+    assert numbers == {places[0][1]: [1, 2, 3, 4, 5], places[1][1]: [1, 2, 3, 4, 5, 6]}
+    assert sorted(seq for _, _, _, seq in await wanted(world, late)) == [5, 6]

@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from server.clock import SystemClock
 from server.embedded.binaries import find_binaries
@@ -20,6 +21,9 @@ from tests.support.postgres import PostgresForTests, running_postgres
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("deskbell", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("deskbell")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -123,21 +123,33 @@ def parse(source: bytes, sender: Literal["user", "agent"]) -> MessageBody:
 
 def from_struct(body: Body) -> MessageBody:
     """The same for a body that is already a checked structure of ours."""
+    if isinstance(body, Text):
+        return from_text(body.text)
     text = getattr(body, "text", None)
-    if text is not None and len(text.encode()) > MAX_TEXT_BYTES:
-        raise TooLarge("The text is longer than 16 KiB of UTF-8; send it in several messages.", field="body.text")
-    if isinstance(body, Text) and not body.text.strip():
+    if text is not None:
+        _check_size(text)
+    transaction = body.transaction if isinstance(body, TransactionShared) else None
+    return _encoded(str(body.__struct_config__.tag), body, preview_of(body), transaction)
+
+
+def from_text(text: str) -> MessageBody:
+    """Of a message that is text, as nearly all of them are."""
+    _check_size(text)
+    if not text or text.isspace():
         raise BadRequest("The text is empty.", field="body.text")
+    return _encoded("text", Text(text=text), _line(text), None)
+
+
+def _check_size(text: str) -> None:
+    if len(text) * 4 > MAX_TEXT_BYTES and len(text.encode()) > MAX_TEXT_BYTES:
+        raise TooLarge("The text is longer than 16 KiB of UTF-8; send it in several messages.", field="body.text")
+
+
+def _encoded(kind: str, body: Body, preview: str, transaction: str | None) -> MessageBody:
     encoded = _encoder.encode(body)
     if b"\\u0000" in encoded and _NUL.search(encoded):
         raise BadRequest("Text must not contain the character U+0000.", field="body")
-    return MessageBody(
-        kind=str(body.__struct_config__.tag),
-        json=encoded,
-        preview=preview_of(body),
-        digest=hashlib.blake2b(encoded, digest_size=16).digest(),
-        transaction_id=body.transaction if isinstance(body, TransactionShared) else None,
-    )
+    return MessageBody(kind, encoded, preview, hashlib.blake2b(encoded, digest_size=16).digest(), transaction)
 
 
 def preview_of(body: Body) -> str:
@@ -153,7 +165,11 @@ def preview_of(body: Body) -> str:
             line = description
         case _:
             line = ""
-    line = " ".join(line.split())
+    return _line(line)
+
+
+def _line(text: str) -> str:
+    line = " ".join(text.split())
     return line if len(line) <= PREVIEW_CHARS else line[: PREVIEW_CHARS - 1].rstrip() + "…"
 
 

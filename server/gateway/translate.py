@@ -49,7 +49,7 @@ def time_text(at: datetime) -> str:
 def message_body(body: msgspec.Struct, sender: Literal["user", "agent"]) -> MessageBody:
     """A body from a frame, checked by the domain's own rules. Raises BadRequest."""
     if isinstance(body, frames.Text):  # nearly all of them, and there is nothing else in it to check
-        return message.from_struct(message.Text(text=body.text))
+        return message.from_text(body.text)
     return message.parse(_encode(body), sender)
 
 

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from server.domain.intents import AnyIntent
     from server.storage.database import Session
-    from server.storage.heads import Heads, UserKey
+    from server.storage.heads import Head, Heads, UserKey
     from server.storage.webhook_outbox import Subscriptions
+
+_USUAL = (Post, MarkRead)
 
 
 class KnownBatch:
@@ -36,8 +38,7 @@ class KnownBatch:
         self._subscriptions = subscriptions
         self._history = heads.history
         self._now = now
-        self._ledgers: dict[UserKey, Ledger] = {}
-        self._versions: dict[UserKey, str] = {}
+        self._parts: dict[UserKey, tuple[Ledger, Head]] = {}
         self._intents: list[AnyIntent] = []
         self._outcomes: list[Outcome] = []
         self._barred: set[UserKey] = set()
@@ -47,29 +48,39 @@ class KnownBatch:
         """What becomes of `intents` if the user still stands where we left them. None: not everything is known; then
         nothing more of the user is taken, for it has to come after these."""
         user = (intents[0].app_id, intents[0].user_id)
-        ledger = self._ledger(user)
-        for intent in intents:
-            if ledger is None or not self._knows(ledger, user, intent):
-                self._barred.update((intent.app_id, intent.user_id) for intent in intents)
-                return None
-        assert ledger is not None, "nobody asks for nothing"
-        self._ledgers[user] = ledger
-        outcomes = [outcome_of(ledger, intent) for intent in intents]
+        part = None if user in self._barred else self._parts.get(user) or self._part(user)
+        if part is None or not all(_knows(*part, intent) for intent in intents):
+            self._barred.update((intent.app_id, intent.user_id) for intent in intents)
+            return None
+        self._parts[user] = part
+        outcomes = [outcome_of(part[0], intent) for intent in intents]
         self._intents += intents
         self._outcomes += outcomes
         return user, outcomes
+
+    def _part(self, user: UserKey) -> tuple[Ledger, Head] | None:
+        head = self._heads.find(user)
+        if head is None:
+            return None
+        ledger = Ledger(*user, head.usn, self._now, self._history)
+        ledger.stored = head.stored.copy()
+        return ledger, head
+
+    @property
+    def _ledgers(self) -> dict[UserKey, Ledger]:
+        return {user: ledger for user, (ledger, _) in self._parts.items()}
 
     @cached_property
     def deliveries(self) -> list[webhook_outbox.Row]:
         """What webhooks are to hear of it. Ask when everything is numbered."""
         return self._subscriptions.rows(
-            (event for ledger in self._ledgers.values() for event in ledger.events), self._now
+            (event for ledger, _ in self._parts.values() for event in ledger.events), self._now
         )
 
     async def write(self, session: Session, grace: timedelta) -> tuple[Written, set[UserKey]]:
         """Write it; then commit, and call `remember`. Returns what is committed then, and the users for whom it is."""
-        users, ledgers = list(self._ledgers), list(self._ledgers.values())
-        heads = [(*user, self._versions[user], ledger.usn) for user, ledger in self._ledgers.items()]
+        users, ledgers = list(self._parts), [ledger for ledger, _ in self._parts.values()]
+        heads = [(*user, head.version, ledger.usn) for user, (ledger, head) in self._parts.items()]
         pushes = [(n, *push) for n, ledger in enumerate(ledgers, 1) for push in pushes_of(ledger)]
         rows = await session.rows(
             "append_known",
@@ -87,7 +98,7 @@ class KnownBatch:
             await webhook_outbox.want(session, wanted, self._now)
         written = Written(self._history, [], [], [])
         for user in taken:
-            ledger = self._ledgers[user]
+            ledger = self._parts[user][0]
             if ledger.events:
                 written.logs.append(ledger.events)
             written.touched += ledger.touched.values()
@@ -95,42 +106,32 @@ class KnownBatch:
 
     def remember(self) -> None:
         """It is committed."""
-        for user, ledger in self._ledgers.items():
+        for user, (ledger, head) in self._parts.items():
             version = self._taken.get(user)
             if version is None:
                 self._heads.forget(user)
             else:
-                self._heads.keep(ledger, self._versions[user], version)
+                self._heads.keep(ledger, head.version, version)
 
     def doubt(self) -> dict[UserKey, Doubt]:
         """`write` has failed, and whether anything was committed is not known."""
         return doubts_of(self._intents, self._outcomes, self._ledgers)
 
-    def _ledger(self, user: UserKey) -> Ledger | None:
-        if user in self._barred:
-            return None
-        ledger = self._ledgers.get(user)
-        if ledger is None and (head := self._heads.find(user)) is not None:
-            ledger = Ledger(*user, head.usn, self._now, self._history)
-            ledger.stored = dict(head.stored)
-            self._versions[user] = head.version
-        return ledger
 
-    def _knows(self, ledger: Ledger, user: UserKey, intent: AnyIntent) -> bool:
-        """Whether numbering `intent` asks for nothing that is not in `ledger`; puts its conversation there."""
-        if not isinstance(intent, Post | MarkRead) or (intent.app_id, intent.user_id) != user:
+def _knows(ledger: Ledger, head: Head, intent: AnyIntent) -> bool:
+    """Whether numbering `intent` asks for nothing that is not in `ledger`; puts its conversation there."""
+    if not isinstance(intent, _USUAL) or intent.user_id != ledger.user_id or intent.app_id != ledger.app_id:
+        return False
+    conversation = ledger.conversations.get(intent.conversation_id)
+    if conversation is None:
+        kept = head.conversations.get(intent.conversation_id)
+        if kept is None:
             return False
-        conversation = ledger.conversations.get(intent.conversation_id)
-        if conversation is None:
-            head = self._heads.find(user)
-            kept = head.conversations.get(intent.conversation_id) if head is not None else None
-            if kept is None:
-                return False
-            conversation = ledger.conversations[intent.conversation_id] = copy.copy(kept)
-        if isinstance(intent, MarkRead):
-            # What is unread beyond the newest event need not be counted.
-            return intent.seq >= conversation.seq
-        about = intent.message.body.transaction_id
-        if about is not None and about not in conversation.transaction_ids:
-            return False
-        return intent.after is None or client_key(intent.message.author, intent.after) in ledger.stored
+        conversation = ledger.conversations[intent.conversation_id] = copy.copy(kept)
+    if isinstance(intent, MarkRead):
+        # What is unread beyond the newest event need not be counted.
+        return intent.seq >= conversation.seq
+    about = intent.message.body.transaction_id
+    if about is not None and about not in conversation.transaction_ids:
+        return False
+    return intent.after is None or client_key(intent.message.author, intent.after) in ledger.stored

@@ -26,6 +26,7 @@ from server.gateway.picows import Port
 from server.gateway.presence import Presence
 from server.gateway.queue import Queue
 from server.gateway.sweep import Sweep
+from server.outgoing.late import LateOutgoing
 from server.services.agents import Agents
 from server.services.announcements import announce
 from server.services.apps import Apps
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from server.bus.interface import Bus
     from server.clock import Clock
     from server.config import Config
+    from server.outgoing.interface import Outgoing
     from server.storage.batch import Written
 
 ROLES = ("gateway", "api", "workers")
@@ -94,6 +96,7 @@ class Node:
         vault = Vault(secret_key)
         directory = Directory(database)
         sends = config.limits.rate_limit_sends
+        self.outgoing = LateOutgoing(lambda: _outgoing(config, clock))
         self.senders = _senders(config, get_logger("deskbell.push"))
         self.services = Services(
             identity=Identity(database, vault, clock),
@@ -224,6 +227,7 @@ class Node:
         await self.bus.close()
         for sender in {id(sender): sender for sender in self.senders.values()}.values():
             await sender.close()
+        await self.outgoing.close()
         await self.database.close()
 
     async def _readiness(self) -> dict[str, str]:
@@ -246,6 +250,13 @@ def _bus(config: Config, clock: Clock, metrics: Metrics) -> Bus:
         return RedisBus(config.redis.url, clock, metrics.registry, get_logger("deskbell.bus"))
     except ValueError as problem:
         raise ConfigError(f"DESKBELL_REDIS_URL: its value will not do: {problem}") from None
+
+
+def _outgoing(config: Config, clock: Clock) -> Outgoing:
+    """Calls to the apps' own servers; imported here because it takes a third of a second."""
+    from server.outgoing.aiohttp import AiohttpOutgoing
+
+    return AiohttpOutgoing(clock, config.network.allow_private_targets)
 
 
 def _senders(config: Config, log: Any) -> dict[str, Sender]:

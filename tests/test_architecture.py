@@ -16,6 +16,8 @@ PLANTED = {
     "server.services.knowing_frames": "sdk_protocol.frames",
     "server.gateway.knowing_a_neighbour": "server.workers.push_outbox",
     "server.workers.naming_an_adapter": "push.fcm",
+    "server.services.naming_an_adapter": "server.outgoing.aiohttp",
+    "server.outgoing.knowing_a_neighbour": "server.storage.rows",
     "admin_api.knowing_frames": "sdk_protocol.frames",
     "sdk_protocol.knowing_the_server": "server.clock",
     "push.knowing_the_server": "server.clock",

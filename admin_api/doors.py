@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from server.services.messaging import Messaging
     from server.services.notifications import Notifications
     from server.services.people import People
+    from server.services.webhooks import Webhooks
     from server.telemetry import Metrics
 
 
@@ -41,18 +42,21 @@ class Services:
     conversations: Conversations
     context: Context
     notifications: Notifications
+    webhooks: Webhooks
 
 
 class ApiLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Requests, per node. Generous: they stop a runaway loop, not an import or a load test.
 
     `server_key` and `agent` count every request of one credential; `user` counts what is done to one user by an app's
-    server beyond stating facts: proactive messages and tokens.
+    server beyond stating facts: proactive messages and tokens. `webhooks` counts changes of an app's webhooks, and each
+    test of one as five.
     """
 
     server_key: RateLimit | None = RateLimit(10_000, 10)
     agent: RateLimit | None = RateLimit(5_000, 10)
     user: RateLimit | None = RateLimit(300, 60)
+    webhooks: RateLimit | None = RateLimit(60, 60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,7 @@ class ApiRates:
         self.server_key = _rates(clock, limits.server_key, "requests with this server key")
         self.agent = _rates(clock, limits.agent, "requests of this agent")
         self.user = _rates(clock, limits.user, "requests for this user")
+        self.webhooks = _rates(clock, limits.webhooks, "changes and tests of webhooks")
 
 
 def _rates(clock: Clock, limit: RateLimit | None, what: str) -> Rates:

@@ -216,6 +216,14 @@ class Metrics:
         self.push_outcomes = Counter(
             "deskbell_push_outcomes", "Answers of push providers.", ["provider", "outcome"], registry=registry
         )
+        self.webhooks_oldest = Gauge(
+            "deskbell_webhooks_oldest_seconds",
+            "How long a webhook has been due that nobody works on, of endpoints that are well.",
+            registry=registry,
+        )
+        self.webhook_outcomes = Counter(
+            "deskbell_webhook_outcomes", "What became of calls of webhooks.", ["outcome"], registry=registry
+        )
         self.http_requests = Counter(
             "deskbell_http_requests", "Requests answered.", ["route", "method", "status"], registry=registry
         )

@@ -26,6 +26,7 @@ from server.gateway.picows import Port
 from server.gateway.presence import Presence
 from server.gateway.queue import Queue
 from server.gateway.sweep import Sweep
+from server.gateway.translate import event_json
 from server.outgoing.late import LateOutgoing
 from server.services.agents import Agents
 from server.services.announcements import announce
@@ -42,6 +43,8 @@ from server.services.rates import Rates
 from server.services.reading import Reading
 from server.services.vault import Vault
 from server.services.waiting import Waiting
+from server.services.webhook_delivery import WebhookDelivery
+from server.services.webhooks import Webhooks
 from server.storage.database import Database
 from server.storage.migrate import migrate
 from server.storage.writer import Writer
@@ -51,6 +54,8 @@ from server.workers.housekeeping import Housekeeping
 from server.workers.push_outbox import PushOutbox
 from server.workers.retention import Retention
 from server.workers.statistics import Statistics
+from server.workers.webhook_outbox import WebhookOutbox
+from server.workers.webhook_retention import WebhookRetention
 
 if TYPE_CHECKING:
     import asyncio
@@ -121,6 +126,7 @@ class Node:
                 lease=timedelta(seconds=config.push.lease_s),
                 preview=config.push.preview,
             ),
+            webhooks=Webhooks(database, self.outgoing, vault, clock, config.network.allow_private_targets),
         )
         self.hub = Hub(self.bus, Presence(self.bus, clock, secrets.token_hex(6)))
         self.acks = AckBook(self.services.people, clock)
@@ -149,7 +155,10 @@ class Node:
         self.queue = Queue(self.house)
         self.sweep = Sweep(self.house)
         self.outbox = PushOutbox(self.services.notifications, clock, self.metrics, get_logger("deskbell.push"))
-        self.health = Health(database, self.bus, self.services.notifications, clock)
+        log = get_logger("deskbell.webhooks")
+        delivery = WebhookDelivery(database, self.outgoing, vault, clock, self.metrics, log, wire=event_json)
+        self.webhook_outbox = WebhookOutbox(delivery, clock, self.metrics, log)
+        self.health = Health(database, self.bus, self.services.notifications, delivery, clock)
 
     @classmethod
     async def open(cls, config: Config, clock: Clock, url: str, secret_key: str, roles: frozenset[str]) -> Node:
@@ -180,6 +189,8 @@ class Node:
             self.queue.start()
         if "workers" in self.roles:
             self.outbox.start(self.tasks)
+            self.webhook_outbox.start(self.tasks)
+            WebhookRetention(self.database, self.clock).start(self.tasks)
             Housekeeping(self.services.agents, self.clock).start(self.tasks)
             Statistics(self.database, self.clock).start(self.tasks)
             if self.config.retention.days is not None:

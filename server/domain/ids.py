@@ -34,6 +34,12 @@ def new_id(now: datetime) -> UUID:
     return UUID(int=value)
 
 
+def id_before(moment: datetime) -> UUID:
+    """An id that is smaller than every `new_id` from `moment` on, and greater than those made a millisecond before."""
+    milliseconds = int(moment.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | 0x2 << 62)
+
+
 def client_id_of(scope: UUID, key: str) -> UUID:
     """An `Idempotency-Key` (http.md, Common) as a client message id, so that both are unique for good alike."""
     return uuid5(scope, key)

@@ -81,6 +81,11 @@ def encoded(event: Event, *, desk: bool = False) -> EncodedEvent:
     return EncodedEvent(event_frame(event, desk=desk))
 
 
+def event_json(event: Event) -> bytes:
+    """An event as its user sees it, for webhooks: the very text of the wire."""
+    return _encode(event_frame(event))
+
+
 def ok_frame(ref: int, numbered: Numbered, *, with_usn: bool = True) -> frames.Ok:
     return frames.Ok(
         ref=ref,

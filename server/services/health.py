@@ -1,4 +1,4 @@
-"""Is this node well? Red whenever messages or pushes would be late (architecture.md, "Operations")."""
+"""Is this node well? Red whenever messages, pushes or webhooks would be late (architecture.md, "Operations")."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from server.bus.interface import Bus
     from server.clock import Clock
     from server.services.notifications import Notifications
+    from server.services.webhook_delivery import WebhookDelivery
     from server.storage.database import Database
 
 ANSWER_WITHIN_S = 2.0
@@ -21,10 +22,13 @@ OUTBOX_OLD_S = 60.0
 class Health:
     """`database`: what PostgreSQL said of itself at the start: version, and the durability in force."""
 
-    def __init__(self, database: Database, bus: Bus, notifications: Notifications, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, bus: Bus, notifications: Notifications, webhooks: WebhookDelivery, clock: Clock
+    ) -> None:
         self._database = database
         self._bus = bus
         self._notifications = notifications
+        self._webhooks = webhooks
         self._clock = clock
         self.database: dict[str, str] = {}
 
@@ -38,11 +42,14 @@ class Health:
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 age = await self._notifications.oldest_age()
+                webhooks_age = await self._webhooks.oldest_age()
         except (Unavailable, TimeoutError):
             reasons["database"] = f"PostgreSQL does not answer within {ANSWER_WITHIN_S:.0f} s"
         else:
             if age > OUTBOX_OLD_S:
                 reasons["push"] = f"the oldest push has been due for {age:.0f} s"
+            if webhooks_age > OUTBOX_OLD_S:
+                reasons["webhooks"] = f"a webhook has been due for {webhooks_age:.0f} s and nobody works on it"
         if self._bus.degraded is not None:
             reasons["bus"] = self._bus.degraded
         for provider, fault in self._notifications.faults.items():

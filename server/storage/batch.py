@@ -16,6 +16,7 @@ from server.domain.errors import DomainError, NotFound
 from server.domain.intents import AddNote, AnyIntent, MarkRead, Message, Open, Post, PutTransaction, Rate
 from server.domain.numbering import Ledger, Numbered, Stored, apply, opening_key
 from server.domain.transaction import RECENT
+from server.storage import webhook_outbox
 from server.storage.rows import conversation_of, transaction_of
 from server.storage.written import columns, event_row, pushes_of, summary_row
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from server.domain.events import Event
     from server.storage.database import Session
     from server.storage.heads import Heads
+    from server.storage.webhook_outbox import Subscriptions
 
 UserKey = tuple[UUID, UUID]
 Outcome = Numbered | DomainError
@@ -67,9 +69,16 @@ class Batch:
     """
 
     def __init__(
-        self, intents: Sequence[AnyIntent], now: datetime, grace: timedelta, doubts: dict[UserKey, Doubt]
+        self,
+        intents: Sequence[AnyIntent],
+        now: datetime,
+        grace: timedelta,
+        doubts: dict[UserKey, Doubt],
+        subscriptions: Subscriptions,
     ) -> None:
         self._intents = intents
+        self._subscriptions = subscriptions
+        self._webhooks = 0
         self._now = now
         self._grace = grace
         self._doubts = doubts
@@ -94,8 +103,16 @@ class Batch:
             else:
                 self._outcomes.append(outcome_of(ledger, intent))
         await _write(session, list(ledgers.values()), self._now, self._grace)
+        history = next((ledger.history for ledger in ledgers.values()), None)
+        if history is not None:
+            await self._subscriptions.read(session, history, self._webhooks)
+            await webhook_outbox.want(
+                session,
+                self._subscriptions.rows((event for ledger in ledgers.values() for event in ledger.events), self._now),
+                self._now,
+            )
         return Written(
-            next((ledger.history for ledger in ledgers.values()), None),
+            history,
             self._outcomes,
             [doubt.events for doubt in settled.values()]
             + [ledger.events for ledger in ledgers.values() if ledger.events],
@@ -122,6 +139,7 @@ class Batch:
             self._ledgers[user] = Ledger(user[0], user[1], row["usn"], self._now, row["history"])
             self._before[user] = row["before"]
             self._version = row["version"]
+            self._webhooks = row["webhooks"]
 
     async def _happened(self, session: Session, user: UserKey, doubt: Doubt) -> bool:
         """Whether an earlier try was committed after all. All of a user's part or nothing, so its first event tells;

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from server.domain.intents import MarkRead, Post
 from server.domain.numbering import Ledger, client_key
+from server.storage import webhook_outbox
 from server.storage.batch import Doubt, Outcome, Written, doubts_of, outcome_of
 from server.storage.written import columns, known_rows, pushes_of
 
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from server.domain.intents import AnyIntent
     from server.storage.database import Session
     from server.storage.heads import Heads, UserKey
+    from server.storage.webhook_outbox import Subscriptions
 
 
 class KnownBatch:
     """Give it intents with `number`, in order, then `write` once. Nothing of it is true before that."""
 
-    def __init__(self, heads: Heads, now: datetime) -> None:
+    def __init__(self, heads: Heads, subscriptions: Subscriptions, now: datetime) -> None:
         self._heads = heads
+        self._subscriptions = subscriptions
         self._history = heads.history
         self._now = now
         self._ledgers: dict[UserKey, Ledger] = {}
@@ -57,19 +60,15 @@ class KnownBatch:
     async def write(self, session: Session, grace: timedelta) -> tuple[Written, set[UserKey]]:
         """Write it, as a transaction of its own, and keep what is the newest now. Returns what was committed, and the
         users for whom it was."""
-        users, ledgers = list(self._ledgers), list(self._ledgers.values())
-        heads = [(*user, self._versions[user], ledger.usn) for user, ledger in self._ledgers.items()]
-        pushes = [(n, *push) for n, ledger in enumerate(ledgers, 1) for push in pushes_of(ledger)]
-        rows = await session.rows(
-            "append_known",
-            *columns(heads, 4),
-            self._history,
-            [row for n, ledger in enumerate(ledgers, 1) for row in known_rows(ledger, n)],
-            *columns(pushes, 3),
-            self._now,
-            self._now + grace,
+        wanted = self._subscriptions.rows(
+            (event for ledger in self._ledgers.values() for event in ledger.events), self._now
         )
-        taken = {users[row["n"] - 1]: row["version"] for row in rows}
+        if wanted:
+            async with session.connection.transaction():
+                taken = await self._append(session, grace)
+                await webhook_outbox.want(session, [row for row in wanted if row[:2] in taken], self._now)
+        else:
+            taken = await self._append(session, grace)
         written = Written(self._history, [], [], [])
         for user, ledger in self._ledgers.items():
             version = taken.get(user)
@@ -81,6 +80,23 @@ class KnownBatch:
                 written.logs.append(ledger.events)
             written.touched += ledger.touched.values()
         return written, set(taken)
+
+    async def _append(self, session: Session, grace: timedelta) -> dict[UserKey, str]:
+        """The users who were written for, and the versions of their rows now."""
+        users, ledgers = list(self._ledgers), list(self._ledgers.values())
+        heads = [(*user, self._versions[user], ledger.usn) for user, ledger in self._ledgers.items()]
+        pushes = [(n, *push) for n, ledger in enumerate(ledgers, 1) for push in pushes_of(ledger)]
+        rows = await session.rows(
+            "append_known",
+            *columns(heads, 4),
+            self._history,
+            [row for n, ledger in enumerate(ledgers, 1) for row in known_rows(ledger, n)],
+            *columns(pushes, 3),
+            self._now,
+            self._now + grace,
+            self._subscriptions.number_in(self._history),
+        )
+        return {users[row["n"] - 1]: row["version"] for row in rows}
 
     def doubt(self) -> dict[UserKey, Doubt]:
         """`write` has failed, and whether anything was committed is not known."""

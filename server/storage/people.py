@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 _properties = msgspec.json.Decoder(dict)
 _encode = msgspec.json.Encoder().encode
+ERASED = (
+    "events",
+    "conversations",
+    "snapshots",
+    "transactions",
+    "ratings",
+    "push_states",
+    "webhook_deliveries",
+    "webhook_lanes",
+)
+"""What there is of a user besides devices and the user's own row: a statement `erase_…` each."""
 
 
 class Hold(NamedTuple):
@@ -198,7 +209,7 @@ async def erase(session: Session, app_id: UUID, user_id: UUID) -> bool:
         return False
     ids = [row["conversation_id"] for row in await session.rows("list_conversation_ids", app_id, user_id)]
     await session.run("erase_directory", ids)
-    for name in ("events", "conversations", "snapshots", "transactions", "ratings", "push_states"):
+    for name in ERASED:
         await session.run(f"erase_{name}", app_id, user_id)
     devices = [row["device_id"] for row in await session.rows("erase_devices", app_id, user_id)]
     await session.run("erase_device_directory", app_id, devices, user_id)

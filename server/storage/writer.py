@@ -25,6 +25,7 @@ from server.domain.errors import DomainError, Unavailable
 from server.storage.batch import Batch, Doubt, Outcome, Written
 from server.storage.heads import Heads
 from server.storage.known import KnownBatch
+from server.storage.webhook_outbox import Subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,6 +83,7 @@ class Writer:
         self._wake = [asyncio.Event() for _ in range(lanes)]
         self._waiting = 0
         self._heads = Heads()
+        self._subscriptions = Subscriptions()
         self._drained = asyncio.Event()
         """Set when nothing waits while closing."""
         self._closing = False
@@ -161,7 +163,7 @@ class Writer:
 
     async def _commit(self, taken: list[Waiting]) -> None:
         """Write one batch and answer everyone in it, come what may."""
-        batch = KnownBatch(self._heads, self._clock.now())
+        batch = KnownBatch(self._heads, self._subscriptions, self._clock.now())
         numbered = {waiting: found for waiting in taken if (found := batch.number(waiting.intents)) is not None}
         if numbered:
             missed = await self._write_known(batch, numbered)
@@ -223,7 +225,7 @@ class Writer:
         deadline = self._clock.monotonic() + PATIENCE_S
         contended = 0
         while True:
-            batch = Batch(intents, self._clock.now(), self._grace, doubts)
+            batch = Batch(intents, self._clock.now(), self._grace, doubts, self._subscriptions)
             try:
                 async with self._database.transaction() as session:
                     written = await batch.write(session)

@@ -25,6 +25,7 @@ from server.domain.intents import Message
 from server.domain.message import MessageBody, Text, from_struct
 from server.domain.people import DeviceInfo
 from server.domain.transaction import Transaction
+from server.gateway.translate import event_json
 from server.services.agents import Agents
 from server.services.announcements import announce
 from server.services.apps import Apps
@@ -39,12 +40,15 @@ from server.services.people import Facts, People
 from server.services.rates import Rates
 from server.services.reading import Reading
 from server.services.vault import Vault
+from server.services.webhook_delivery import WebhookDelivery
+from server.services.webhooks import Webhooks
 from server.storage import agents as agent_rows
 from server.storage.database import Database
 from server.storage.writer import Writer
 from server.tasks import Tasks
 from server.telemetry import Metrics, get_logger
 from tests.support.clock import FakeClock
+from tests.support.outgoing import ScriptedOutgoing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -100,6 +104,9 @@ class World:
     context: Context
     reading: Reading
     notifications: Notifications
+    outgoing: ScriptedOutgoing
+    webhooks: Webhooks
+    webhook_delivery: WebhookDelivery
     health: Health
     recording: RecordingSender
     written: list[Written] = field(default_factory=list)
@@ -236,6 +243,8 @@ async def running_services(
         lease=lease,
         preview=preview,
     )
+    outgoing = ScriptedOutgoing()
+    delivery = WebhookDelivery(database, outgoing, vault, clock, metrics, log, wire=event_json, luck=lambda: 0.0)
     world = World(
         database=database,
         clock=clock,
@@ -254,7 +263,10 @@ async def running_services(
         context=Context(database, writer, clock),
         reading=Reading(database),
         notifications=notifications,
-        health=Health(database, bus, notifications, clock),
+        outgoing=outgoing,
+        webhooks=Webhooks(database, outgoing, vault, clock, ()),
+        webhook_delivery=delivery,
+        health=Health(database, bus, notifications, delivery, clock),
         recording=recording,
         written=written,
     )

@@ -33,6 +33,8 @@ LARGE = {
     "event",
     "push_state",
     "user_transaction",
+    "webhook_delivery",
+    "webhook_lane",
 }
 
 # Statements that are planned for the values they are given, here those of a first page: PostgreSQL does so by itself
@@ -42,6 +44,7 @@ VALUES = {
     "list_inbox_by_opened": f"({APP}, null, null, false, null, null, null, null, null, 51)",
     "list_inbox_by_updated": f"({APP}, 'open', null, false, null, null, null, null, null, 51)",
     "claim_pushes": "(now(), gen_random_uuid(), now() + interval '1 minute', 50)",
+    "claim_webhooks": "(now(), gen_random_uuid(), now() + interval '1 minute', '{}', '{}', 16, null, 256)",
 }
 
 SEED = f"""
@@ -76,6 +79,20 @@ select app_id, user_id, conversation_id, s, (n - 1) * {EVENTS} + s, 'message', '
     md5(conversation_id::text || s)::uuid, '\\x00', '{{"kind":"text","text":"hello"}}', updated_at
 from (select *, row_number() over (partition by user_id order by conversation_id) n from conversation) c,
     generate_series(1, {EVENTS}) s;
+insert into webhook_endpoint (endpoint_id, app_id, url, events, retry_from, made_as, created_at, updated_at)
+select md5('w' || w)::uuid, '00000000-0000-0000-0000-000000000001', 'https://a.example/' || w, '{{message.created}}',
+    now(), '', now(), now()
+from generate_series(1, 3) w;
+insert into webhook_secret (secret_id, endpoint_id, sealed, created_at)
+select md5(endpoint_id::text)::uuid, endpoint_id, '\\x00', now() from webhook_endpoint;
+insert into webhook_lane (app_id, user_id, conversation_id, endpoint_id, head, done, due_at)
+select c.app_id, c.user_id, c.conversation_id, md5('w1')::uuid, 2, case when s.u % 100 = 0 then 1 else 2 end, s.at
+from conversation c join seed_user s using (app_id, user_id);
+insert into webhook_delivery (app_id, user_id, conversation_id, endpoint_id, place, event_id, type, seq, state,
+    queued_at, created_at)
+select l.app_id, l.user_id, l.conversation_id, l.endpoint_id, p, md5(l.conversation_id::text || p)::uuid,
+    'message.created', p, case when p <= l.done then 'delivered' else 'pending' end, l.due_at, l.due_at
+from webhook_lane l, generate_series(1, 2) p;
 """
 
 

@@ -24,6 +24,11 @@ ACROSS = {
     "strip_push_token": "a token has one owner across users; once a registration",
     "claim_pushes": "workers take whatever is due",
     "oldest_push": "health",
+    "claim_webhooks": "workers take whatever is due",
+    "oldest_webhook": "health",
+    "list_webhook_deliveries": "an app looks after its endpoint",
+    "find_webhook_delivery": "an app looks after its endpoint",
+    "purge_webhook_deliveries": "retention looks over everything, every ten minutes",
     "list_stale_statistics": "the planner's picture of each table, every few seconds",
 }
 

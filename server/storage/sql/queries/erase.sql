@@ -43,3 +43,11 @@ delete from end_user where app_id = $1 and user_id = $2;
 -- name: list_conversation_ids
 -- scope: user
 select conversation_id from conversation where app_id = $1 and user_id = $2;
+
+-- name: erase_webhook_deliveries
+-- scope: user
+delete from webhook_delivery where app_id = $1 and user_id = $2;
+
+-- name: erase_webhook_lanes
+-- scope: user
+delete from webhook_lane where app_id = $1 and user_id = $2;

@@ -5,7 +5,9 @@
 -- Lock the users of a batch, in ascending order, so that two batches cannot deadlock. Their rows are the locks
 -- under which events are numbered; what is read after this statement is the newest there is. `history`: find_history.
 -- `before`: the version (`xmin`) of the user's row. `version`: the one it will have when this transaction has written it.
+-- `webhooks`: the number of the last change of what endpoints want (storage/webhook_outbox.py).
 select want.n, u.usn, u.xmin::text as before, pg_current_xact_id()::xid::text as version,
+    (select webhooks from installation) as webhooks,
     (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation) as history
 from end_user u
 join unnest($1::uuid[], $2::uuid[]) with ordinality as want (app_id, user_id, n)
@@ -193,6 +195,7 @@ on conflict (app_id, user_id, device_id, conversation_id) do update set
 -- A batch of which everything is known already (storage/known.py), as one statement: lock, compare, write. Of a user whose
 -- row has another version nothing is written, nor of one of whose messages one is stored already. That one needs no
 -- second look: whoever stored it before the version came about is seen by this statement, and afterwards nobody did.
+-- Nor is anything written if what endpoints want is not as `$12` has it (storage/webhook_outbox.py).
 -- Returns `n` of those who were written for, and the `version` of their rows now. (A message changes neither headline,
 -- assignee nor lists, and ends a snooze or leaves it.)
 with held as materialized (
@@ -202,6 +205,7 @@ with held as materialized (
     join end_user u on u.app_id = want.app_id and u.user_id = want.user_id
     where u.xmin::text = want.known
         and $5 = (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation)
+        and $12 = (select webhooks from installation)
     order by u.user_id, u.app_id
     for update of u
 ),

@@ -47,6 +47,17 @@ def from_transaction_cursor(cursor: str | None) -> tuple[datetime, str] | None:
     return at, transaction
 
 
+def id_cursor(last: UUID) -> str:
+    return to_cursor((last,))
+
+
+def from_id_cursor(cursor: str | None) -> UUID | None:
+    if cursor is None:
+        return None
+    (last,) = from_cursor(cursor, tuple[UUID])
+    return last
+
+
 def event_cursor(seq: int) -> str:
     return to_cursor((seq,))
 

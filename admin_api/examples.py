@@ -96,6 +96,33 @@ DELIVERY: dict[str, Any] = {
     "outcome_at": LATER,
 }
 
+WEBHOOK_ID = "0198c5b0-44dd-7f00-8c11-5a6b7c8d9e04"
+WEBHOOK: dict[str, Any] = {
+    "id": WEBHOOK_ID,
+    "url": "https://api.kestrel.example/deskbell",
+    "events": ["conversation.opened", "message.created"],
+    "description": "Kestrel's backend",
+    "enabled": True,
+    "state": "active",
+    "reason": None,
+    "failing_since": None,
+    "created_at": AT,
+    "updated_at": AT,
+}
+WEBHOOK_DELIVERY: dict[str, Any] = {
+    "id": "0198c5b0-55ee-7f00-8c11-5a6b7c8d9e05",
+    "type": "message.created",
+    "conversation": CONVERSATION_ID,
+    "seq": 3,
+    "state": "pending",
+    "attempts": 2,
+    "status": 500,
+    "error": "it answered 500",
+    "last_attempt_at": LATER,
+    "next_attempt_at": LATER,
+    "created_at": LATER,
+}
+
 
 def page(*items: dict[str, Any]) -> dict[str, Any]:
     """A list's only page."""

@@ -44,6 +44,7 @@ _TAGS = {
     "users": "The app's server tells who its users are.",
     "transactions": "…and what they bought.",
     "messages": "…and writes to them first.",
+    "webhooks": "…and wants to hear what happens.",
     "sessions": "Agents log in to the console.",
     "conversations": "Agents read, answer and move conversations along.",
     "agents": "Who works for an app.",

@@ -104,7 +104,7 @@ Handler = Callable[[Call[Any, Any, Any]], Awaitable[Answer]]
 class Operation:
     """One method of one path. `errors`: statuses beside those that follow from the rest (`openapi.errors_of`)."""
 
-    method: Literal["GET", "PUT", "POST", "DELETE"]
+    method: Literal["GET", "PUT", "POST", "PATCH", "DELETE"]
     path: str
     id: str
     summary: str

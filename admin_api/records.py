@@ -11,6 +11,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from server.domain.webhook import EventType
+
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Count = Annotated[int, Meta(ge=0)]
 Status = Literal["open", "pending", "snoozed", "resolved"]
@@ -192,6 +194,71 @@ class Delivery(Record, kw_only=True, frozen=True):
     ambiguous: bool
     outcome: str | None
     outcome_at: Time | None
+
+
+class Webhook(Record, kw_only=True, frozen=True):
+    """Where an app wants to hear of events.
+
+    `active`: all is well. `failing`: the last attempts have failed, since `failing_since`. `paused`: it failed for a
+    day; what happens is kept for it, `enabled` true ends it. `disabled`: switched off, by you or by its answer 410;
+    what happens meanwhile is not kept. `reason` says why it is paused or was disabled.
+    """
+
+    id: UUID
+    url: str
+    events: list[EventType]
+    description: str | None
+    enabled: bool
+    state: Literal["active", "failing", "paused", "disabled"]
+    reason: str | None
+    failing_since: Time | None
+    created_at: Time
+    updated_at: Time
+
+
+class WebhookWithSecret(Webhook, kw_only=True, frozen=True):
+    """`secret` is what its calls are signed with (Standard Webhooks); it cannot be read again."""
+
+    secret: str
+
+
+class WebhookDelivery(Record, kw_only=True, frozen=True):
+    """What became of an event at a webhook. `id` is the event's, as in `webhook-id`.
+
+    `status` and `error` are of the last attempt. `next_attempt_at` is null for what is settled, is under way, or waits
+    for an earlier event of its conversation.
+    """
+
+    id: UUID
+    type: str
+    conversation: UUID
+    seq: Annotated[int, Meta(ge=1)] | None
+    state: Literal["pending", "delivered", "dead"]
+    attempts: Count
+    status: int | None
+    error: str | None
+    last_attempt_at: Time | None
+    next_attempt_at: Time | None
+    created_at: Time
+
+
+class WebhookTest(Record, kw_only=True, frozen=True):
+    """`status`: what it answered, null if it did not."""
+
+    id: UUID
+    ok: bool
+    status: int | None
+    error: str | None
+
+
+class WebhookPage(Record, kw_only=True, frozen=True):
+    items: list[Webhook]
+    next_cursor: str | None
+
+
+class WebhookDeliveryPage(Record, kw_only=True, frozen=True):
+    items: list[WebhookDelivery]
+    next_cursor: str | None
 
 
 class ConversationPage(Record, kw_only=True, frozen=True):

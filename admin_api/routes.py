@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from admin_api import conversations, health, members, outreach, replies, sessions, transactions, users
+from admin_api import conversations, health, members, outreach, replies, sessions, transactions, users, webhooks
 
 OPERATIONS = (
     *users.OPERATIONS,
     *transactions.OPERATIONS,
     *outreach.OPERATIONS,
+    *webhooks.OPERATIONS,
     *sessions.OPERATIONS,
     *conversations.OPERATIONS,
     *replies.OPERATIONS,

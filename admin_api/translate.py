@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from server.domain.people import EndUser
     from server.domain.transaction import Transaction
     from server.services.conversations import Detail
+    from server.services.webhooks import Made
     from server.storage.conversations import Listed
     from server.storage.push_outbox import PushState
+    from server.storage.webhooks import Delivery as WebhookDelivery
+    from server.storage.webhooks import Endpoint
 
 _snapshot = msgspec.json.Decoder(records.ContextSnapshot)
 _last_message = msgspec.json.Decoder(dict)
@@ -182,6 +185,58 @@ def _delivery_state(push: PushState) -> Literal["queued", "accepted", "not_neede
     if push.want_seq > push.sent_seq:
         return "queued"
     return "accepted" if push.outcome == "accepted" else "not_needed"
+
+
+def webhook_record(endpoint: Endpoint) -> records.Webhook:
+    return records.Webhook(**_webhook_fields(endpoint))
+
+
+def webhook_with_secret(made: Made) -> records.WebhookWithSecret:
+    return records.WebhookWithSecret(**_webhook_fields(made.endpoint), secret=made.secret)
+
+
+def _webhook_fields(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "id": endpoint.endpoint_id,
+        "url": endpoint.url,
+        "events": endpoint.events,
+        "description": endpoint.description,
+        "enabled": endpoint.enabled,
+        "state": _webhook_state(endpoint),
+        "reason": endpoint.reason,
+        "failing_since": _time(endpoint.failing_since),
+        "created_at": time_text(endpoint.created_at),
+        "updated_at": time_text(endpoint.updated_at),
+    }
+
+
+def _webhook_state(endpoint: Endpoint) -> Literal["active", "failing", "paused", "disabled"]:
+    if not endpoint.enabled:
+        return "disabled"
+    if endpoint.paused_at is not None:
+        return "paused"
+    return "failing" if endpoint.failing_since is not None else "active"
+
+
+def webhook_delivery_record(delivery: WebhookDelivery) -> records.WebhookDelivery:
+    state: Any = delivery.state
+    return records.WebhookDelivery(
+        id=delivery.event_id,
+        type=delivery.type,
+        conversation=delivery.conversation_id,
+        seq=delivery.seq,
+        state=state,
+        attempts=delivery.attempts,
+        status=delivery.status,
+        error=delivery.error,
+        last_attempt_at=_time(delivery.tried_at),
+        next_attempt_at=_time(delivery.next_at),
+        created_at=time_text(delivery.created_at),
+    )
+
+
+def _time(at: datetime | None) -> str | None:
+    return time_text(at) if at is not None else None
 
 
 def _given(value: str | None) -> str | UnsetType:

@@ -143,7 +143,9 @@ class WebhookDelivery:
         asked = outcome.retry_after if isinstance(outcome, Answered) else None
         asked = min(asked, LONGEST_RETRY_AFTER_S) if asked is not None else None
         due_at = self._next_try(waiting, seen.retry_from, now, asked)
-        await self._note_failure(lane, seen, now, asked if status in THROTTLED else None, error)
+        paused = await self._note_failure(lane, seen, now, asked if status in THROTTLED else None, error)
+        if due_at is None and paused:
+            due_at = now  # whatever waits for a paused endpoint is kept
         if due_at is not None:
             await self._settle(lane, waiting, "pending", keep=False, status=status, error=error, due_at=due_at)
             return False
@@ -165,7 +167,8 @@ class WebhookDelivery:
             return None
         return min(now + timedelta(seconds=max(pause, asked or 0.0)), until)
 
-    async def _note_failure(self, lane: Lane, seen: Look, now: datetime, asked: float | None, error: str) -> None:
+    async def _note_failure(self, lane: Lane, seen: Look, now: datetime, asked: float | None, error: str) -> bool:
+        """True if the endpoint is paused now."""
         hold = max(hold_after(seen.failures + 1, self._luck()) or 0.0, asked or 0.0)
         paused_at = await webhooks.note_failure(
             self._database,
@@ -179,6 +182,7 @@ class WebhookDelivery:
         )
         if paused_at == now:
             self._log.warning("a webhook is paused after a day of failures", endpoint=str(lane.endpoint_id))
+        return paused_at is not None
 
     async def _settle(
         self,

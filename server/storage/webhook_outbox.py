@@ -56,17 +56,20 @@ class Subscriptions:
         wanting = self._wanting
         if not wanting:
             return []
-        rows: list[Row] = []
+        wanted: list[tuple[Event, EventType, list[UUID]]] = []
         for event in events:
             kind = TYPE_OF.get(event.kind)
             if kind is None or event.usn is None:  # what the user may not see is nobody else's business either
                 continue
             endpoints = wanting.get((event.app_id, kind))
             if endpoints:
-                place = (event.app_id, event.user_id, event.conversation_id)
-                event_id = new_id(now)
-                rows += [(*place, endpoint, event_id, kind, event.seq, None) for endpoint in endpoints]
-        return rows
+                wanted.append((event, kind, endpoints))
+        ids = sorted(new_id(now) for _ in wanted)  # lists are in their order
+        return [
+            (event.app_id, event.user_id, event.conversation_id, endpoint, event_id, kind, event.seq, None)
+            for (event, kind, endpoints), event_id in zip(wanted, ids, strict=True)
+            for endpoint in endpoints
+        ]
 
 
 async def want(session: Session, rows: list[Row], now: datetime) -> None:

@@ -38,6 +38,8 @@ class Ids:
     conversation: str
     message: str
     device: str
+    webhook: str
+    delivery: str
 
     def values(self) -> list[str]:
         return list(vars(self).values())
@@ -115,6 +117,8 @@ async def settle(tenant: Tenant) -> Ids:
         conversation=fresh_id(),
         message=fresh_id(),
         device=fresh_id(),
+        webhook="",
+        delivery="",
     )
     app_server, desk = Rest(tenant.url, tenant.server_key), Rest(tenant.url, tenant.agent["token"])
     profile = {"name": tenant.secret("name"), "email": f"{tenant.secret('mail')}@example.org"}
@@ -129,6 +133,11 @@ async def settle(tenant: Tenant) -> Ids:
         "attributes": {"driver": tenant.secret("driver")},
     }
     (await app_server("PUT", f"/v1/users/{ids.user}/transactions/{ids.transaction}", ride)).raise_for_status()
+    # A name that leads to this machine, which is never called: deliveries to it wait.
+    hook = {"url": f"https://localhost/{tenant.secret('hook')}", "events": ["message.created", "rating.given"]}
+    made = (await app_server("POST", "/v1/webhooks", hook)).raise_for_status().json()
+    ids.webhook = made["id"]
+    tenant.secrets.add(made["secret"])
     device = Device(tenant.url, tenant.user_token(ids.user), device=ids.device)
     welcome = await device.connect()
     opening = {
@@ -147,6 +156,8 @@ async def settle(tenant: Tenant) -> Ids:
         body = {"id": fresh_id(), "body": text_body(tenant.secret(label))}
         tenant.secrets.add(str(body["id"]))
         (await desk("POST", f"{thread}/{path}", body)).raise_for_status()
+    deliveries = (await app_server("GET", f"/v1/webhooks/{ids.webhook}/deliveries?limit=1")).raise_for_status().json()
+    ids.delivery = deliveries["items"][0]["id"]
     tenant.secrets |= {*ids.values(), welcome["user"]["id"]}
     return ids
 
@@ -162,6 +173,8 @@ def nobody(like: Ids) -> Ids:
         conversation=fresh_id(),
         message=fresh_id(),
         device=fresh_id(),
+        webhook=fresh_id(),
+        delivery=fresh_id(),
     )
 
 
@@ -177,7 +190,9 @@ async def the_story_of(tenant: Tenant, ids: Ids) -> dict[str, Any]:
     """What the tenant itself can read of its customer; two readings differ only when somebody changed something."""
     app_server, desk = Rest(tenant.url, tenant.server_key), Rest(tenant.url, tenant.agent["token"])
     thread = f"/admin/v1/conversations/{ids.conversation}"
+    webhook = (await app_server("GET", f"/v1/webhooks/{ids.webhook}")).raise_for_status().json()
     story = {
+        "webhook": {name: webhook[name] for name in ("url", "events", "enabled", "updated_at")},
         "user": (await app_server("GET", f"/v1/users/{ids.user}")).json(),
         "transactions": (await app_server("GET", f"/v1/users/{ids.user}/transactions")).json(),
         "conversation": (await desk("GET", thread)).json(),

@@ -87,6 +87,10 @@ def _plain(path: str) -> Callable[[Ids], str]:
     return lambda _: path
 
 
+def _webhook(suffix: str) -> Callable[[Ids], str]:
+    return lambda ids: f"/v1/webhooks/{ids.webhook}{suffix}"
+
+
 def _message(_: Ids) -> Frame:
     return {"id": fresh_id(), "body": text_body("hello from the wrong side")}
 
@@ -116,6 +120,26 @@ ROUTES = (
     Route("POST /v1/transactions:batch", Door.APP_SERVER, Space.OWN, _plain("/v1/transactions:batch"), _batch),
     Route("POST /v1/users/{}/tokens", Door.APP_SERVER, Space.OWN, _user("/tokens"), lambda _: {}),
     Route("DELETE /v1/users/{}/tokens", Door.APP_SERVER, Space.OWN, _user("/tokens")),
+    Route(
+        "POST /v1/webhooks",
+        Door.APP_SERVER,
+        Space.NO_ID,
+        _plain("/v1/webhooks"),
+        lambda _: {"url": "https://localhost/mine", "events": ["message.created"]},
+    ),
+    Route("GET /v1/webhooks", Door.APP_SERVER, Space.NO_ID, _plain("/v1/webhooks")),
+    Route("GET /v1/webhooks/{}", Door.APP_SERVER, Space.SHARED, _webhook("")),
+    Route("PATCH /v1/webhooks/{}", Door.APP_SERVER, Space.SHARED, _webhook(""), lambda _: {"enabled": False}),
+    Route("POST /v1/webhooks/{}:rotate-secret", Door.APP_SERVER, Space.SHARED, _webhook(":rotate-secret")),
+    Route("POST /v1/webhooks/{}:test", Door.APP_SERVER, Space.SHARED, _webhook(":test")),
+    Route("GET /v1/webhooks/{}/deliveries", Door.APP_SERVER, Space.SHARED, _webhook("/deliveries")),
+    Route(
+        "POST /v1/webhooks/{}/deliveries/{}:replay",
+        Door.APP_SERVER,
+        Space.SHARED,
+        lambda ids: f"/v1/webhooks/{ids.webhook}/deliveries/{ids.delivery}:replay",
+    ),
+    Route("DELETE /v1/webhooks/{}", Door.APP_SERVER, Space.SHARED, _webhook("")),
     Route(
         "POST /admin/v1/session",
         Door.LOGIN,

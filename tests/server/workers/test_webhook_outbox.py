@@ -169,7 +169,7 @@ async def test_a_failure_is_repeated_with_the_same_id(town: Town) -> None:
                 ):
                     await town.node.services.webhooks.replay(town.app_id, endpoint, waiting.event_id)
                 await asyncio.sleep(0.05)
-    assert len(receiver.got) == 1
+    assert len({body["id"] for body in receiver.got}) == 1
 
 
 async def test_a_slow_endpoint_delays_neither_messages_nor_others(town: Town) -> None:

@@ -151,7 +151,7 @@ async def claim(
     rows = await database.rows(
         "claim_webhooks", now, token, until, list(busy), list(busy.values()), per_endpoint, endpoint, limit
     )
-    return [Lane(*row, token) for row in rows]
+    return [Lane(row["app_id"], row["user_id"], row["conversation_id"], row["endpoint_id"], token) for row in rows]
 
 
 async def look(database: Database, lane: Lane, now: datetime) -> Look | None:

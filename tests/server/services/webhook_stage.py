@@ -47,8 +47,8 @@ class Stage:
             self.world.clock.move(0.001)
             await self.world.say(place, self.user.author, each)
 
-    async def claim(self, limit: int = 100, **options: Any) -> list[Lane]:
-        return await self.world.webhook_delivery.claim(limit, **{"busy": {}, "per_endpoint": 100} | options)
+    async def claim(self, per_endpoint: int = 100) -> list[Lane]:
+        return await self.world.webhook_delivery.claim(100, busy={}, per_endpoint=per_endpoint)
 
     async def deliver(self) -> int:
         """Work on everything that is due now. Returns how many calls that took."""

@@ -101,13 +101,16 @@ async def test_notes_and_receipts_are_not_wanted(world: World) -> None:
     hook = await endpoint(world, "message.created")
     user = await world.user()
     conversation, _ = await world.open(user, text=None)
-    place = {"app_id": world.app_id, "user_id": user, "conversation_id": conversation}
-    await world.writer.append(
-        [
-            AddNote(**place, message=world.message(AGENT, "a private word")),
-            MarkRead(**place, reader="agent", author=AGENT, seq=1),
-        ]
+    note = AddNote(
+        app_id=world.app_id,
+        user_id=user,
+        conversation_id=conversation,
+        message=world.message(AGENT, "a private word"),
     )
+    read = MarkRead(
+        app_id=world.app_id, user_id=user, conversation_id=conversation, reader="agent", author=AGENT, seq=1
+    )
+    await world.writer.append([note, read])
     assert await wanted(world, hook) == []
 
 
@@ -272,7 +275,7 @@ async def test_writing_and_settling_at_the_same_time_forgets_nothing(world: Worl
     assert len(await wanted(world, hook)) == 60
 
 
-async def test_a_lane_that_grew_is_not_purged(world: World) -> None:
+async def test_a_lane_that_grew_is_not_purged(world: World, database_url: str) -> None:
     """Retention looks at a lane, an event comes, retention deletes: it stays, or its next place would be taken."""
     await endpoint(world, "message.created")
     user = await world.user()
@@ -280,7 +283,7 @@ async def test_a_lane_that_grew_is_not_purged(world: World) -> None:
     await world.database.pool.execute("delete from webhook_delivery")
     await world.database.pool.execute("update webhook_lane set done = head")
     (hook,) = await webhooks.list_ids(world.database)
-    other = await asyncpg.connect(world.database.pool._connect_args[0])
+    other = await asyncpg.connect(database_url)
     try:
         block = other.transaction()
         await block.start()

@@ -245,6 +245,7 @@ async def rows_of(world: World, user: EndUser) -> dict[str, int]:
 
 async def a_full_life(world: World, user: EndUser, token: str) -> None:
     """Something in every table."""
+    await world.webhooks.create(user.app_id, "https://hooks.example.com/", ["message.created"], None)
     await world.context.put_transaction(user.app_id, user.external_id, ride())
     await world.device(user, token)
     place = await world.opened(user, "Where is my ride?", transaction="ride-1")

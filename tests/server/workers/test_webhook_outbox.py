@@ -234,6 +234,11 @@ async def test_whatever_dies_nothing_is_lost_and_order_is_kept(town: Town, monke
                 await workers[victim].close()
                 workers[victim] = another()
         got = await receiver.has(480)
+        async with asyncio.timeout(30):
+            while await node.services.webhooks.list_deliveries(
+                town.app_id, made.endpoint.endpoint_id, "pending", None, 1
+            ):
+                await asyncio.sleep(0.05)
         for worker in workers:
             await worker.close()
     assert len({body["id"] for body in got}) == 480
@@ -243,10 +248,6 @@ async def test_whatever_dies_nothing_is_lost_and_order_is_kept(town: Town, monke
     for texts in by_conversation(got).values():
         numbers = [int(text) for text in texts]
         assert all(later >= earlier for earlier, later in itertools.pairwise(numbers))
-    endpoint = made.endpoint.endpoint_id
-    async with asyncio.timeout(30):
-        while await node.services.webhooks.list_deliveries(town.app_id, endpoint, "pending", None, 1):
-            await asyncio.sleep(0.05)
 
 
 def by_conversation(got: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 -- name: want_webhooks
 -- scope: user
 -- Deliveries, in the order given, at the ends of their lanes. In the transaction that writes what they are about. Lanes are
--- locked in one order.
+-- locked in one order. A lane that somebody holds stays theirs, even if they have just emptied it.
 with given as materialized (
     select g.*, row_number() over lane as nth
     from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::json[])
@@ -19,7 +19,8 @@ lane as (
     select app_id, user_id, conversation_id, endpoint_id, many, $9 from longer
     order by app_id, user_id, conversation_id, endpoint_id
     on conflict (app_id, user_id, conversation_id, endpoint_id) do update set
-        head = l.head + excluded.head, due_at = case when l.head > l.done then l.due_at else excluded.due_at end
+        head = l.head + excluded.head,
+        due_at = case when l.head > l.done or l.claim is not null then l.due_at else excluded.due_at end
     returning l.app_id, l.user_id, l.conversation_id, l.endpoint_id, l.head
 )
 insert into webhook_delivery (app_id, user_id, conversation_id, endpoint_id, place, event_id, type, seq, payload,

@@ -108,7 +108,7 @@ class Batch:
             await self._subscriptions.read(session, history, self._webhooks)
             await webhook_outbox.want(
                 session,
-                self._subscriptions.rows((event for ledger in ledgers.values() for event in ledger.events), self._now),
+                self._subscriptions.rows(ledgers.values(), self._now),
                 self._now,
             )
         return Written(

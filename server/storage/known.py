@@ -60,15 +60,16 @@ class KnownBatch:
     async def write(self, session: Session, grace: timedelta) -> tuple[Written, set[UserKey]]:
         """Write it, as a transaction of its own, and keep what is the newest now. Returns what was committed, and the
         users for whom it was."""
-        wanted = self._subscriptions.rows(
-            (event for ledger in self._ledgers.values() for event in ledger.events), self._now
+        wanted, number = (
+            self._subscriptions.rows(self._ledgers.values(), self._now),
+            self._subscriptions.number_in(self._history),
         )
         if wanted:
             async with session.connection.transaction():
-                taken = await self._append(session, grace)
+                taken = await self._append(session, grace, number)
                 await webhook_outbox.want(session, [row for row in wanted if row[:2] in taken], self._now)
         else:
-            taken = await self._append(session, grace)
+            taken = await self._append(session, grace, number)
         written = Written(self._history, [], [], [])
         for user, ledger in self._ledgers.items():
             version = taken.get(user)
@@ -81,7 +82,7 @@ class KnownBatch:
             written.touched += ledger.touched.values()
         return written, set(taken)
 
-    async def _append(self, session: Session, grace: timedelta) -> dict[UserKey, str]:
+    async def _append(self, session: Session, grace: timedelta, webhooks: int) -> dict[UserKey, str]:
         """The users who were written for, and the versions of their rows now."""
         users, ledgers = list(self._ledgers), list(self._ledgers.values())
         heads = [(*user, self._versions[user], ledger.usn) for user, ledger in self._ledgers.items()]
@@ -94,7 +95,7 @@ class KnownBatch:
             *columns(pushes, 3),
             self._now,
             self._now + grace,
-            self._subscriptions.number_in(self._history),
+            webhooks,
         )
         return {users[row["n"] - 1]: row["version"] for row in rows}
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from server.domain.events import Event
+    from server.domain.numbering import Ledger
     from server.domain.webhook import EventType
     from server.storage.database import Database, Session
 
@@ -51,13 +52,13 @@ class Subscriptions:
                 wanting.setdefault((row["app_id"], kind), []).append(row["endpoint_id"])
         self._wanting, self._as_of = wanting, (history, number)
 
-    def rows(self, events: Iterable[Event], now: datetime) -> list[Row]:
-        """A delivery for each event and endpoint that wants it. One event has one id for all endpoints."""
+    def rows(self, ledgers: Iterable[Ledger], now: datetime) -> list[Row]:
+        """A delivery for each new event and endpoint that wants it. One event has one id for all endpoints."""
         wanting = self._wanting
         if not wanting:
             return []
         wanted: list[tuple[Event, EventType, list[UUID]]] = []
-        for event in events:
+        for event in (event for ledger in ledgers for event in ledger.events):
             kind = TYPE_OF.get(event.kind)
             if kind is None or event.usn is None:  # what the user may not see is nobody else's business either
                 continue

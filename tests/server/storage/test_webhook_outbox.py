@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -11,13 +11,11 @@ import asyncpg
 from server.clock import SystemClock
 from server.domain.events import Event, Kind
 from server.domain.intents import AddNote, MarkRead
+from server.domain.numbering import Ledger
 from server.storage import people, webhook_outbox, webhooks
 from server.storage.webhook_outbox import Subscriptions
 from server.storage.webhooks import Endpoint
 from tests.server.storage.world import AGENT, World, world_on
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 async def endpoint(world: World, *events: str, app_id: UUID | None = None, announce: bool = True) -> UUID:
@@ -124,8 +122,10 @@ def test_nothing_that_the_user_may_not_see_is_wanted() -> None:
     def event(usn: int | None, kind: str = Kind.MESSAGE.value) -> Event:
         return Event(app_id, uuid4(), uuid4(), 1, usn, kind, AGENT, None, b"{}", now)
 
-    def rows(events: Iterable[Event]) -> int:
-        return len(subscriptions.rows(events, now))
+    def rows(events: list[Event]) -> int:
+        ledger = Ledger(app_id, uuid4(), 1, now, "history")
+        ledger.events = events
+        return len(subscriptions.rows([ledger], now))
 
     assert (rows([event(1)]), rows([event(None)]), rows([event(1, "note")])) == (1, 0, 0)
 

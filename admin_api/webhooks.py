@@ -32,7 +32,6 @@ Url = Annotated[
         min_length=1,
         max_length=MAX_URL,
         description="https, a public host, no user name and no fragment.",
-        extra_json_schema={"format": "uri"},
     ),
 ]
 Events = Annotated[list[EventType], msgspec.Meta(min_length=1, max_length=len(TYPES))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -13,9 +13,13 @@ from server.domain.events import Event, Kind
 from server.domain.intents import AddNote, MarkRead
 from server.domain.numbering import Ledger
 from server.storage import people, webhook_outbox, webhooks
+from server.storage.database import Session
 from server.storage.webhook_outbox import Subscriptions
 from server.storage.webhooks import Endpoint
 from tests.server.storage.world import AGENT, World, world_on
+
+if TYPE_CHECKING:
+    import pytest
 
 
 async def endpoint(world: World, *events: str, app_id: UUID | None = None, announce: bool = True) -> UUID:
@@ -297,3 +301,46 @@ async def test_a_lane_that_grew_is_not_purged(world: World, database_url: str) -
     finally:
         await other.close()
     assert await lanes(world) == [(2, 1)]
+
+
+async def test_the_short_way_writes_deliveries_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message in a conversation that is known (storage/known.py): one statement without endpoints, two with."""
+    asked: list[str] = []
+    for name in ("rows", "run", "row", "value"):
+        monkeypatch.setattr(Session, name, _noting(asked, getattr(Session, name)))
+    user = await world.user()
+    conversation, _ = await world.open(user)
+    asked.clear()
+    await world.writer.append_one(world.post(user, conversation))
+    assert asked == ["append_known"]
+
+    hook = await endpoint(world)
+    asked.clear()
+    await world.writer.append_one(world.post(user, conversation))  # it has changed: the long way, to read it anew
+    assert asked[:2] == ["append_known", "lock_users"]
+    assert "list_webhook_subscriptions" in asked
+    asked.clear()
+    await world.writer.append_one(world.post(user, conversation))
+    assert asked == ["append_known", "want_webhooks"]
+    assert [each[3] for each in await wanted(world, hook)] == [4, 5]
+
+
+async def test_the_short_way_for_one_and_not_for_another(world: World, database_url: str) -> None:
+    """In one batch: a user who still stands where we left them, and one for whom another node has written meanwhile."""
+    hook = await endpoint(world)
+    stands, moved = await world.user("stands"), await world.user("moved")
+    here, there = (await world.open(stands))[0], (await world.open(moved))[0]
+    async with world_on(database_url) as other:
+        await other.writer.append_one(world.post(moved, there))
+    await world.writer.append([world.post(stands, here), world.post(moved, there), world.post(stands, here)])
+    for conversation, count in ((here, 4), (there, 4)):
+        seqs = [each[1:] for each in await wanted(world, hook) if each[0] == conversation]
+        assert [(place, seq) for place, _, seq in seqs] == [(number, number) for number in range(1, count + 1)]
+
+
+def _noting(asked: list[str], method: Any) -> Any:
+    async def noted(self: Session, name: str, *values: Any) -> Any:
+        asked.append(name)
+        return await method(self, name, *values)
+
+    return noted

@@ -204,8 +204,9 @@ with held as materialized (
         as want (app_id, user_id, known, usn, n)
     join end_user u on u.app_id = want.app_id and u.user_id = want.user_id
     where u.xmin::text = want.known
-        and $5 = (select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) from installation)
-        and $12 = (select webhooks from installation)
+        and ($5::text, $12::bigint) = (
+            select epoch || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), webhooks from installation
+        )
     order by u.user_id, u.app_id
     for update of u
 ),

@@ -105,7 +105,7 @@ class Batch:
         await _write(session, list(ledgers.values()), self._now, self._grace)
         history = next((ledger.history for ledger in ledgers.values()), None)
         await self._subscriptions.read(session, history or "", self._webhooks)
-        wanted = self._subscriptions.rows((event for ledger in ledgers.values() for event in ledger.events), self._now)
+        wanted = self._subscriptions.rows(ledgers.values(), self._now)
         await webhook_outbox.want(session, wanted, self._now)
         return Written(
             history,

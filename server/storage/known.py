@@ -73,9 +73,7 @@ class KnownBatch:
     @cached_property
     def deliveries(self) -> list[webhook_outbox.Row]:
         """What webhooks are to hear of it. Ask when everything is numbered."""
-        return self._subscriptions.rows(
-            (event for ledger, _ in self._parts.values() for event in ledger.events), self._now
-        )
+        return self._subscriptions.rows((ledger for ledger, _ in self._parts.values()), self._now)
 
     async def write(self, session: Session, grace: timedelta) -> tuple[Written, set[UserKey]]:
         """Write it; then commit, and call `remember`. Returns what is committed then, and the users for whom it is."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from server.domain.events import Event
+    from server.domain.numbering import Ledger
     from server.domain.webhook import EventType
     from server.storage.database import Database, Session
 
@@ -37,6 +38,10 @@ class Subscriptions:
         self._as_of = ("", 0)
         self._wanting: dict[tuple[UUID, str], list[UUID]] = {}
 
+    def number_in(self, history: str) -> int:
+        """Of the last change that is known here; -1 if nothing is known of this history."""
+        return self._as_of[1] if self._as_of[0] == history else -1
+
     async def read(self, session: Session, history: str, number: int) -> None:
         """Make it as new as `number`, which was read in this transaction."""
         if self._as_of == (history, number):
@@ -47,17 +52,13 @@ class Subscriptions:
                 wanting.setdefault((row["app_id"], kind), []).append(row["endpoint_id"])
         self._wanting, self._as_of = wanting, (history, number)
 
-    def number_in(self, history: str) -> int:
-        """The change it is as new as; -1, which no change is, if it was read in another history."""
-        return self._as_of[1] if self._as_of[0] == history else -1
-
-    def rows(self, events: Iterable[Event], now: datetime) -> list[Row]:
-        """A delivery for each event and endpoint that wants it. One event has one id for all endpoints."""
+    def rows(self, ledgers: Iterable[Ledger], now: datetime) -> list[Row]:
+        """A delivery for each new event and endpoint that wants it. One event has one id for all endpoints."""
         wanting = self._wanting
         if not wanting:
             return []
         wanted: list[tuple[Event, EventType, list[UUID]]] = []
-        for event in events:
+        for event in (event for ledger in ledgers for event in ledger.events):
             kind = TYPE_OF.get(event.kind)
             if kind is None or event.usn is None:  # what the user may not see is nobody else's business either
                 continue

@@ -11,13 +11,15 @@ import asyncpg
 from server.clock import SystemClock
 from server.domain.events import Event, Kind
 from server.domain.intents import AddNote, MarkRead
+from server.domain.numbering import Ledger
 from server.storage import people, webhook_outbox, webhooks
+from server.storage.database import Session
 from server.storage.webhook_outbox import Subscriptions
 from server.storage.webhooks import Endpoint
 from tests.server.storage.world import AGENT, World, world_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import pytest
 
 
 async def endpoint(world: World, *events: str, app_id: UUID | None = None, announce: bool = True) -> UUID:
@@ -124,8 +126,10 @@ def test_nothing_that_the_user_may_not_see_is_wanted() -> None:
     def event(usn: int | None, kind: str = Kind.MESSAGE.value) -> Event:
         return Event(app_id, uuid4(), uuid4(), 1, usn, kind, AGENT, None, b"{}", now)
 
-    def rows(events: Iterable[Event]) -> int:
-        return len(subscriptions.rows(events, now))
+    def rows(events: list[Event]) -> int:
+        ledger = Ledger(app_id, uuid4(), 1, now, "history")
+        ledger.events = events
+        return len(subscriptions.rows([ledger], now))
 
     assert (rows([event(1)]), rows([event(None)]), rows([event(1, "note")])) == (1, 0, 0)
 
@@ -299,20 +303,44 @@ async def test_a_lane_that_grew_is_not_purged(world: World, database_url: str) -
     assert await lanes(world) == [(2, 1)]
 
 
-async def test_the_short_way_of_a_message_wants_what_the_long_one_wants(world: World, database_url: str) -> None:
-    """Heads are kept, and another node changes meanwhile who wants what, or writes for one of the users."""
+async def test_the_short_way_writes_deliveries_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message in a conversation that is known (storage/known.py): one statement without endpoints, two with."""
+    asked: list[str] = []
+    for name in ("rows", "run", "row", "value"):
+        monkeypatch.setattr(Session, name, _noting(asked, getattr(Session, name)))
+    user = await world.user()
+    conversation, _ = await world.open(user)
+    asked.clear()
+    await world.writer.append_one(world.post(user, conversation))
+    assert asked == ["append_known"]
+
     hook = await endpoint(world)
-    ada, ben = await world.user("ada"), await world.user("ben")
-    places = [(user, (await world.open(user))[0]) for user in (ada, ben)]
-    await asyncio.gather(*[world.writer.append_one(world.post(*place)) for place in places])
+    asked.clear()
+    await world.writer.append_one(world.post(user, conversation))  # it has changed: the long way, to read it anew
+    assert asked[:2] == ["append_known", "lock_users"]
+    assert "list_webhook_subscriptions" in asked
+    asked.clear()
+    await world.writer.append_one(world.post(user, conversation))
+    assert asked == ["append_known", "want_webhooks"]
+    assert [each[3] for each in await wanted(world, hook)] == [4, 5]
+
+
+async def test_the_short_way_for_one_and_not_for_another(world: World, database_url: str) -> None:
+    """In one batch: a user who still stands where we left them, and one for whom another node has written meanwhile."""
+    hook = await endpoint(world)
+    stands, moved = await world.user("stands"), await world.user("moved")
+    here, there = (await world.open(stands))[0], (await world.open(moved))[0]
     async with world_on(database_url) as other:
-        await other.writer.append_one(world.post(*places[1]))
-        await asyncio.gather(*[world.writer.append_one(world.post(*place)) for place in places])
-        late = await endpoint(other, app_id=world.app_id)
-        await asyncio.gather(*[world.writer.append_one(world.post(*place)) for place in places])
-    numbers = {
-        place[1]: [seq for conversation, _, _, seq in await wanted(world, hook) if conversation == place[1]]
-        for place in places
-    }
-    assert numbers == {places[0][1]: [1, 2, 3, 4, 5], places[1][1]: [1, 2, 3, 4, 5, 6]}
-    assert sorted(seq for _, _, _, seq in await wanted(world, late)) == [5, 6]
+        await other.writer.append_one(world.post(moved, there))
+    await world.writer.append([world.post(stands, here), world.post(moved, there), world.post(stands, here)])
+    for conversation, count in ((here, 4), (there, 4)):
+        seqs = [each[1:] for each in await wanted(world, hook) if each[0] == conversation]
+        assert [(place, seq) for place, _, seq in seqs] == [(number, number) for number in range(1, count + 1)]
+
+
+def _noting(asked: list[str], method: Any) -> Any:
+    async def noted(self: Session, name: str, *values: Any) -> Any:
+        asked.append(name)
+        return await method(self, name, *values)
+
+    return noted

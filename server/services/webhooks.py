@@ -105,7 +105,10 @@ class Webhooks:
                 return await self._repeated(earlier, made_as)
             if await webhooks.count(tx, app_id) >= MAX_ENDPOINTS:
                 raise Conflict(f"An app has at most {MAX_ENDPOINTS} webhooks; delete one that is not used.")
-            await webhooks.insert(tx, endpoint)
+            if not await webhooks.insert(tx, endpoint):
+                raise IdempotencyConflict(
+                    "This key was used for a webhook that was deleted; make a new key.", field="Idempotency-Key"
+                )
             await webhooks.add_secret(tx, endpoint_id, new_id(now), self._vault.seal(secret.encode()), now)
             await webhooks.announce_change(tx)
         await self._until_all_know()

@@ -63,16 +63,19 @@ def _delivery(row: Record) -> Delivery:
     return Delivery(**named, next_at=row["due_at"] if first and not row["claimed"] else None)
 
 
-async def insert(session: Session, endpoint: Endpoint) -> None:
-    await session.run(
-        "insert_webhook",
-        endpoint.endpoint_id,
-        endpoint.app_id,
-        endpoint.url,
-        endpoint.events,
-        endpoint.description,
-        endpoint.made_as,
-        endpoint.created_at,
+async def insert(session: Session, endpoint: Endpoint) -> bool:
+    """False if its id was that of one that is deleted."""
+    return bool(
+        await session.run(
+            "insert_webhook",
+            endpoint.endpoint_id,
+            endpoint.app_id,
+            endpoint.url,
+            endpoint.events,
+            endpoint.description,
+            endpoint.made_as,
+            endpoint.created_at,
+        )
     )
 
 

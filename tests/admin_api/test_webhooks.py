@@ -97,6 +97,10 @@ async def test_a_repeat_with_the_same_key_is_the_same_webhook(server: httpx.Asyn
     other = await server.post("/v1/webhooks", json=WISH | {"url": "https://other.example/"}, headers=key)
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
     assert len((await server.get("/v1/webhooks")).json()["items"]) == 1
+    await server.delete(f"/v1/webhooks/{first.json()['id']}")
+    gone = await server.post("/v1/webhooks", json=WISH, headers=key)
+    assert (gone.status_code, gone.json()["code"]) == (409, "idempotency_conflict")
+    assert "deleted" in gone.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 -- name: lock_app
 -- scope: reference
 -- Changes of one app's endpoints come one after the other.
-select app_id from app where app_id = $1 for update;
+select app_id from app where app_id = $1 for no key update;
 
 -- name: count_webhooks
 -- scope: reference
@@ -11,8 +11,10 @@ select count(*) from webhook_endpoint where app_id = $1 and deleted_at is null;
 
 -- name: insert_webhook
 -- scope: reference
+-- Nothing happens if there was one with this id, which was deleted.
 insert into webhook_endpoint (endpoint_id, app_id, url, events, description, made_as, retry_from, created_at, updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $7, $7);
+values ($1, $2, $3, $4, $5, $6, $7, $7, $7)
+on conflict do nothing;
 
 -- name: find_webhook
 -- scope: reference

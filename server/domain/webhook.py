@@ -37,7 +37,7 @@ OVERLAP = timedelta(hours=24)
 MOST_SECRETS = 5
 
 PAUSES_S = (2, 10, 60, 300, 1800, 7_200, 18_000, 36_000, 50_400, 57_600, 86_400)
-"""After the first failure, the second …: twelve attempts over three days."""
+"""After the first failure, the second …: twelve attempts in three days, and a last one when they are over."""
 GIVEN_UP_AFTER = timedelta(hours=72)
 LONGEST_RETRY_AFTER_S = 3600.0
 """An endpoint may ask for more, but a mistake in its clock or its units must not silence it for days."""
@@ -51,12 +51,10 @@ LONGEST_HOLD_S = 30.0
 """From so many failures in a row on, an endpoint gets a single call at a time, this far apart at most."""
 
 
-def pause_after(attempts: int, luck: float) -> float | None:
-    """Seconds until the next attempt when `attempts` have failed; None: that was the last one. `luck`, from 0 to 1,
-    takes away up to a quarter, so that what failed together does not come back together."""
-    if attempts > len(PAUSES_S):
-        return None
-    return PAUSES_S[attempts - 1] * (1 - luck / 4)
+def pause_after(attempts: int, luck: float) -> float:
+    """Seconds until the next attempt when `attempts` have failed. `luck`, from 0 to 1, takes away up to a quarter, so
+    that what failed together does not come back together."""
+    return PAUSES_S[min(attempts, len(PAUSES_S)) - 1] * (1 - luck / 4)
 
 
 def hold_after(failures: int, luck: float) -> float | None:

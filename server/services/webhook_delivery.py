@@ -129,9 +129,10 @@ class WebhookDelivery:
             if seen.failures:
                 await webhooks.note_success(self._database, lane.endpoint_id)
             return await self._settle(lane, waiting, "delivered", keep=keep, status=outcome.status, error=None)
-        return await self._failed(lane, seen, waiting, outcome, keep=keep)
+        await self._failed(lane, seen, waiting, outcome)
+        return False
 
-    async def _failed(self, lane: Lane, seen: Look, waiting: Waiting, outcome: Outcome, *, keep: bool) -> bool:
+    async def _failed(self, lane: Lane, seen: Look, waiting: Waiting, outcome: Outcome) -> None:
         now = self._clock.now()
         status = outcome.status if isinstance(outcome, Answered) else None
         error = words_of(outcome)
@@ -139,7 +140,7 @@ class WebhookDelivery:
             await self._settle(lane, waiting, "pending", keep=False, status=status, error=error, due_at=now)
             await webhooks.disable(self._database, lane.endpoint_id, "It answered 410 Gone.")
             self._log.warning("a webhook is gone and was disabled", endpoint=str(lane.endpoint_id))
-            return False
+            return
         asked = outcome.retry_after if isinstance(outcome, Answered) else None
         asked = min(asked, LONGEST_RETRY_AFTER_S) if asked is not None else None
         due_at = self._next_try(waiting, seen.retry_from, now, asked)
@@ -148,22 +149,21 @@ class WebhookDelivery:
             due_at = now  # whatever waits for a paused endpoint is kept
         if due_at is not None:
             await self._settle(lane, waiting, "pending", keep=False, status=status, error=error, due_at=due_at)
-            return False
+            return
         self._log.warning(
             "a webhook was given up", endpoint=str(lane.endpoint_id), conversation=str(lane.conversation_id)
         )
         self._metrics.webhook_outcomes.labels("dead").inc()
         # The next one is tried at its own time: this one has just shown that now is not a good one.
-        due_at = now + timedelta(seconds=pause_after(1, self._luck()) or 0)
+        due_at = now + timedelta(seconds=pause_after(1, self._luck()))
         await self._settle(lane, waiting, "dead", keep=False, status=status, error=error, due_at=due_at)
-        return False
 
     def _next_try(self, waiting: Waiting, retry_from: datetime, now: datetime, asked: float | None) -> datetime | None:
         """When to try again, None if the three days are over: counted from when it was wanted, or from when its
         endpoint was switched on again. Those that wait behind another one have less time left, but one try at least."""
         pause = pause_after(waiting.attempts + 1, self._luck())
         until = max(waiting.queued_at, retry_from) + GIVEN_UP_AFTER
-        if pause is None or now >= until:
+        if now >= until:
             return None
         return min(now + timedelta(seconds=max(pause, asked or 0.0)), until)
 

@@ -98,7 +98,9 @@ async def list_endpoints(database: Database, app_id: UUID, after: UUID | None, l
 
 
 async def put(session: Session, endpoint: Endpoint, at: datetime, *, resumed: bool) -> Endpoint | None:
-    """Write what the app may choose. `resumed`: begin anew with it, whatever its past."""
+    """Write what the app may choose. `resumed`: begin anew with it, whatever its past; what waits is due now."""
+    if resumed:
+        await session.run("resume_webhooks", endpoint.endpoint_id, at)
     row = await session.row(
         "put_webhook",
         endpoint.app_id,

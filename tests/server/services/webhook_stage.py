@@ -58,6 +58,12 @@ class Stage:
                 await self.world.webhook_delivery.deliver(lane)
         return len(self.calls) - before
 
+    async def forget_failures(self) -> None:
+        """As if other calls had succeeded meanwhile, so that the endpoint is not paused."""
+        await self.world.database.pool.execute(
+            "update webhook_endpoint set failures = 0, failing_since = null, held_until = null"
+        )
+
     async def pass_time(self, seconds: float) -> int:
         self.world.clock.move(seconds)
         return await self.deliver()

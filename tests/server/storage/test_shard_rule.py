@@ -25,6 +25,7 @@ ACROSS = {
     "claim_pushes": "workers take whatever is due",
     "oldest_push": "health",
     "claim_webhooks": "workers take whatever is due",
+    "resume_webhooks": "an app switches its endpoint on again",
     "oldest_webhook": "health",
     "list_webhook_deliveries": "an app looks after its endpoint",
     "find_webhook_delivery": "an app looks after its endpoint",

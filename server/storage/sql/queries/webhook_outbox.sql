@@ -103,6 +103,12 @@ where d.app_id = ours.app_id and d.user_id = ours.user_id and d.conversation_id 
 update webhook_lane set due_at = $6, claim = null, done = greatest(done, $7)
 where app_id = $1 and user_id = $2 and conversation_id = $3 and endpoint_id = $4 and claim = $5;
 
+-- name: resume_webhooks
+-- scope: system
+-- An endpoint begins anew: what was to be tried again later is due now.
+update webhook_lane set due_at = $2
+where endpoint_id = $1 and head > done and due_at > $2 and claim is null;
+
 -- name: oldest_webhook
 -- scope: system
 -- Since when a lane of a healthy endpoint has been due with nobody at work on any lane of that endpoint; null if there is

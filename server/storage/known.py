@@ -70,10 +70,17 @@ class KnownBatch:
     def _ledgers(self) -> dict[UserKey, Ledger]:
         return {user: ledger for user, (ledger, _) in self._parts.items()}
 
-    @cached_property
+    @property
     def deliveries(self) -> list[webhook_outbox.Row]:
         """What webhooks are to hear of it. Ask when everything is numbered."""
-        return self._subscriptions.rows((ledger for ledger, _ in self._parts.values()), self._now)
+        return self._wanted[0]
+
+    @cached_property
+    def _wanted(self) -> tuple[list[webhook_outbox.Row], int]:
+        """With the number of the change they are as of, taken in the same moment: while a connection is waited for,
+        another lane may read what endpoints want anew, and these rows must not pass for as new as that."""
+        rows = self._subscriptions.rows((ledger for ledger, _ in self._parts.values()), self._now)
+        return rows, self._subscriptions.number_in(self._history)
 
     async def write(self, session: Session, grace: timedelta) -> tuple[Written, set[UserKey]]:
         """Write it; then commit, and call `remember`. Returns what is committed then, and the users for whom it is."""
@@ -88,7 +95,7 @@ class KnownBatch:
             *columns(pushes, 3),
             self._now,
             self._now + grace,
-            self._subscriptions.number_in(self._history),
+            self._wanted[1],
         )
         taken = self._taken = {users[row["n"] - 1]: row["version"] for row in rows}
         if self.deliveries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -12,13 +13,15 @@ from server.clock import SystemClock
 from server.domain.events import Event, Kind
 from server.domain.intents import AddNote, MarkRead
 from server.domain.numbering import Ledger
-from server.storage import people, webhook_outbox, webhooks
+from server.storage import log, people, webhook_outbox, webhooks
 from server.storage.database import Session
 from server.storage.webhook_outbox import Subscriptions
 from server.storage.webhooks import Endpoint
 from tests.server.storage.world import AGENT, World, world_on
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import pytest
 
 
@@ -323,6 +326,26 @@ async def test_the_short_way_writes_deliveries_too(world: World, monkeypatch: py
     await world.writer.append_one(world.post(user, conversation))
     assert asked == ["append_known", "want_webhooks"]
     assert [each[3] for each in await wanted(world, hook)] == [4, 5]
+
+
+async def test_what_endpoints_want_may_be_read_anew_while_a_connection_is_waited_for(world: World) -> None:
+    """Another lane does so: what was made for the endpoints of before must not pass for as new as that."""
+    user = await world.user()
+    conversation, _ = await world.open(user)
+    subscriptions, waited = world.writer._subscriptions, world.database.session
+
+    @contextlib.asynccontextmanager
+    async def later() -> AsyncIterator[Session]:
+        world.database.session = waited  # type: ignore[method-assign]
+        await endpoint(world)
+        async with world.database.session() as session:
+            await subscriptions.read(session, await log.history(session), 1)
+            yield session
+
+    world.database.session = later  # type: ignore[method-assign]
+    await world.writer.append_one(world.post(user, conversation))
+    (hook,) = await webhooks.list_ids(world.database)
+    assert [each[3] for each in await wanted(world, hook)] == [3]
 
 
 async def test_the_short_way_for_one_and_not_for_another(world: World, database_url: str) -> None:

@@ -20,7 +20,8 @@ UserKey = tuple["UUID", "UUID"]
 
 MOST_USERS = 10_000
 MOST_CONVERSATIONS = 8
-MOST_STORED = 8
+MOST_STORED = 2
+"""Messages of a user that are kept by their client ids: `after` names the one before."""
 
 
 class Head(NamedTuple):

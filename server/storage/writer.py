@@ -164,7 +164,12 @@ class Writer:
     async def _commit(self, taken: list[Waiting]) -> None:
         """Write one batch and answer everyone in it, come what may."""
         batch = KnownBatch(self._heads, self._subscriptions, self._clock.now())
-        numbered = {waiting: found for waiting in taken if (found := batch.number(waiting.intents)) is not None}
+        try:
+            numbered = {waiting: found for waiting in taken if (found := batch.number(waiting.intents)) is not None}
+        except Exception:
+            self._heads.clear()
+            self._log.exception("a batch takes the long way")
+            numbered = {}
         if numbered:
             missed = await self._write_known(batch, numbered)
             taken = [waiting for waiting in taken if waiting not in numbered or waiting in missed]

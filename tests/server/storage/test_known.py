@@ -17,6 +17,7 @@ from server.domain.intents import AddNote, Assign, MarkRead, SetStatus, SetTags
 from server.domain.numbering import Numbered
 from server.storage import log, people
 from server.storage.database import Session
+from server.storage.known import KnownBatch
 from server.storage.rows import conversation_of
 from tests.server.storage.world import AGENT, World, log_of, seqs_of, summary, world_on
 
@@ -268,3 +269,21 @@ async def _compare(world: World, node: World) -> int:
         newest = SystemClock().now()
         assert all(stored.at <= newest for stored in head.stored.values())
     return current
+
+
+async def test_a_fault_of_the_short_way_keeps_nobody_waiting(
+    world: World, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await world.user()
+    conversation_id, _ = await world.open(user_id)
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    statements.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(KnownBatch, "number", broken)
+        outcome = await world.writer.append_one(world.post(user_id, conversation_id))
+    assert outcome.seq == 3
+    assert "append_known" not in statements
+    assert (await world.writer.append_one(world.post(user_id, conversation_id))).seq == 4

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import asyncpg
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from loadtests import meters
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 BATCH = 150
 LANES = 4
@@ -77,26 +82,46 @@ class Bouncer(WSListener):
         self.over.set()
 
 
+async def bare_accepts(transport: str, sockets: int) -> float:
+    """Sockets a second of server CPU for a bare server that takes each, hears one frame from it and answers twice, as
+    `hello` is answered by `welcome` and `synced`."""
+    async with _bare(transport) as (pid, url):
+        before = meters.cpu_of(pid)
+        for start in range(0, sockets, 100):
+            some = [Bouncer(_FRAME, 0.0) for _ in range(min(100, sockets - start))]
+            await asyncio.gather(*[ws_connect(lambda bouncer=bouncer: bouncer, url) for bouncer in some])
+            await asyncio.gather(*[bouncer.over.wait() for bouncer in some])
+        return sockets / (meters.cpu_of(pid) - before)
+
+
 async def bare_echo(transport: str, sockets: int, seconds: float) -> float:
     """Frames a second of server CPU for a bare server that sends each back twice, as `ok` and the event at a second
     device are two frames out for one in: the same transport and sizes, no work."""
-    frame = b'{"t":"send","ref":1,"conversation":"%s","id":"%s","body":{"kind":"text","text":"%s"}}' % (
-        str(uuid4()).encode(),
-        str(uuid4()).encode(),
-        b"x" * 150,
-    )
+    async with _bare(transport) as (pid, url):
+        before, until = meters.cpu_of(pid), time.monotonic() + seconds
+        bouncers = [Bouncer(_FRAME, until) for _ in range(sockets)]
+        for bouncer in bouncers:
+            await ws_connect(lambda bouncer=bouncer: bouncer, url)
+        await asyncio.gather(*[bouncer.over.wait() for bouncer in bouncers])
+        return sum(bouncer.bounced for bouncer in bouncers) / (meters.cpu_of(pid) - before)
+
+
+_FRAME = b'{"t":"send","ref":1,"conversation":"%s","id":"%s","body":{"kind":"text","text":"%s"}}' % (
+    str(uuid4()).encode(),
+    str(uuid4()).encode(),
+    b"x" * 150,
+)
+
+
+@contextlib.asynccontextmanager
+async def _bare(transport: str) -> AsyncIterator[tuple[int, str]]:
+    """A bare server: its pid and where it is."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "loadtests.echo", transport, stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
-        url = f"ws://127.0.0.1:{int(await process.stdout.readline())}/v1/chat"
-        before, until = meters.cpu_of(process.pid), time.monotonic() + seconds
-        bouncers = [Bouncer(frame, until) for _ in range(sockets)]
-        for bouncer in bouncers:
-            await ws_connect(lambda bouncer=bouncer: bouncer, url)
-        await asyncio.gather(*[bouncer.over.wait() for bouncer in bouncers])
-        return sum(bouncer.bounced for bouncer in bouncers) / (meters.cpu_of(process.pid) - before)
+        yield process.pid, f"ws://127.0.0.1:{int(await process.stdout.readline())}/v1/chat"
     finally:
         process.kill()
         await process.wait()

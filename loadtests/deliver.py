@@ -26,20 +26,24 @@ SETTLE_S = 30.0
 
 
 class Talk:
-    """One conversation: a sender, and the device of the same user that listens."""
+    """One conversation of the user `external_id`: a sender, and the device of the same user that listens. `seed`: of
+    its message ids. `conversation`: one that is there already."""
 
-    def __init__(self, to: target.Target, number: int, mistakes: Mistakes, seed: int) -> None:
-        token = to.token(f"load-{seed}-{number}")
+    def __init__(
+        self, to: target.Target, external_id: str, mistakes: Mistakes, seed: int, conversation: str | None = None
+    ) -> None:
+        token = to.token(external_id)
         self.sender = Phone(to.sockets, token, mistakes)
         self.listener = Phone(to.sockets, token, mistakes)
-        self.conversation = str(uuid4())
+        self.conversation = conversation or str(uuid4())
+        self._to_open = conversation is None
         self.mistakes = mistakes
         self.answered: list[float] = []
         self.delivered: list[float] = []
         self._due: dict[str, float] = {}
         self._refs: dict[int, str] = {}
         self._seen: set[str] = set()
-        self._next = ids(seed * 1_000_003 + number)
+        self._next = ids(seed)
         self._idle = asyncio.Event()
         self._idle.set()
         self._waiting = 0
@@ -48,6 +52,8 @@ class Talk:
 
     async def begin(self) -> None:
         await asyncio.gather(self.sender.connect(), self.listener.connect())
+        if not self._to_open:
+            return
         self.sender.open(self.conversation)
         async with asyncio.timeout(30):
             await self.sender.reached(1)
@@ -95,16 +101,19 @@ class Talk:
 async def load(to: target.Target, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One run."""
     progress, mistakes = report.Progress(), Mistakes()
-    talks = [Talk(to, number, mistakes, seed) for number in range(options.conversations)]
+    talks = [
+        Talk(to, f"load-{seed}-{number}", mistakes, seed * 1_000_003 + number)
+        for number in range(options.conversations)
+    ]
     for start in range(0, len(talks), AT_ONCE):
         await asyncio.gather(*[talk.begin() for talk in talks[start : start + AT_ONCE]])
         progress(f"{start + AT_ONCE} of {len(talks)} conversations open")
-    await _talk(talks, options.warm_up, options, progress, random.Random(seed))
+    await all_talk(talks, options.warm_up, options, progress, random.Random(seed))
     for talk in talks:
         talk.answered.clear()
         talk.delivered.clear()
     before, own, began = to.cost(), meters.cpu_of(os.getpid()), clock()
-    await _talk(talks, options.seconds, options, progress, random.Random(seed + 1))
+    await all_talk(talks, options.seconds, options, progress, random.Random(seed + 1))
     took, spent, own = clock() - began, to.cost() - before, meters.cpu_of(os.getpid()) - own
     progress.done()
     answered = [seconds for talk in talks for seconds in talk.answered]
@@ -131,7 +140,7 @@ async def load(to: target.Target, options: argparse.Namespace, seed: int) -> dic
     }
 
 
-async def _talk(
+async def all_talk(
     talks: list[Talk], seconds: float, options: argparse.Namespace, progress: report.Progress, rng: random.Random
 ) -> None:
     until = clock() + seconds

@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--sockets", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=5.0, help="to look at the CPU while nothing happens")
     options = parser.parse_args()
-    more_files(options.sockets + 1000)
+    more_files(options.sockets + 80)
     raise SystemExit(uvloop.run(run(options)))
 
 

@@ -85,8 +85,16 @@ def show(title: str, figures: Mapping[str, Any], options: argparse.Namespace) ->
         options.json.write_text(json.dumps({**about, **figures}, indent=2) + "\n")
 
 
-def plot(path: Path, title: str, lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str) -> None:
-    """Draw `lines`: label → (x values, y values)."""
+def plot(
+    path: Path,
+    title: str,
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x: str,
+    y: str,
+    *,
+    log: bool = False,
+) -> None:
+    """Draw `lines`: label → (x values, y values). `log`: x in powers of ten."""
     try:
         import matplotlib as mpl
     except ImportError:
@@ -99,6 +107,8 @@ def plot(path: Path, title: str, lines: Mapping[str, tuple[Sequence[float], Sequ
         axes.plot(xs, ys, label=label, linewidth=1.6)
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.set_ylim(bottom=0)
+    if log:
+        axes.set_xscale("log")
     axes.grid(alpha=0.25)
     if len(lines) > 1:
         axes.legend(frameon=False)

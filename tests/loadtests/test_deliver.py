@@ -76,3 +76,25 @@ def test_a_server_that_is_there_already_needs_its_app(tmp_path: Path) -> None:
     assert ended.returncode != 0
     assert "--app" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_everybody_comes_back(tmp_path: Path) -> None:
+    found = run(
+        "loadtests.storm",
+        *("--sockets", "60", "--admit", "20/1", "--ceiling-sockets", "20", "--told", "0.5"),
+        figures=tmp_path / "figures.json",
+    )
+    assert (found["mistakes"], found["first mistakes"]) == (0, [])
+    assert found["knocks refused with 503"] > 0
+    assert found["knocks a phone"] > 1
+
+
+def test_the_cost_by_size_of_history(tmp_path: Path) -> None:
+    found = run(
+        "loadtests.grow",
+        *("--up-to", "10000", "--conversations", "5", "--seconds", "0.3", "--repeat", "1", "--looks", "2"),
+        figures=tmp_path / "figures.json",
+    )
+    assert found["mistakes"] == 0
+    assert {"1,000 events", "10,000 events"} <= set(found)
+    assert found["10,000 events"]["messages/s"] > 0

@@ -19,15 +19,25 @@ from loadtests import report, target
 from loadtests.phone import Mistakes, Phone, clock
 
 AT_ONCE = 100
+SAMPLED = 500
 WARM = 50
 SETTLE_S = 3.0
 
 
-async def connected(to: target.Target, sockets: int, mistakes: Mistakes, progress: report.Progress) -> list[Phone]:
+async def connected(
+    to: target.Target,
+    sockets: int,
+    mistakes: Mistakes,
+    progress: report.Progress,
+    sizes: list[tuple[int, float]] | None = None,
+) -> list[Phone]:
+    """`sizes`: the server's memory in MB is noted there by the number of sockets."""
     phones = [Phone(to.sockets, to.token(f"idle-{number}"), mistakes) for number in range(sockets)]
     for start in range(0, sockets, AT_ONCE):
         await asyncio.gather(*[phone.connect() for phone in phones[start : start + AT_ONCE]])
         progress(f"{start + AT_ONCE:,} of {sockets:,} connected")
+        if sizes is not None and start % SAMPLED == 0:
+            sizes.append((start + AT_ONCE, to.memory() / 2**20))
     return phones
 
 
@@ -36,7 +46,8 @@ async def load(to: target.Target, options: argparse.Namespace) -> dict[str, Any]
     await connected(to, WARM, mistakes, progress)  # what is made once is not a connection's
     await asyncio.sleep(SETTLE_S)
     before, began = to.memory(), clock()
-    phones = await connected(to, options.sockets, mistakes, progress)
+    sizes: list[tuple[int, float]] = []
+    phones = await connected(to, options.sockets, mistakes, progress, sizes)
     took = clock() - began
     await asyncio.sleep(SETTLE_S)
     waiting = to.memory() - before
@@ -60,13 +71,19 @@ async def load(to: target.Target, options: argparse.Namespace) -> dict[str, Any]
         "CPU share while idle": round(idle_share, 3),
         "mistakes": len(mistakes),
         "first mistakes": mistakes[:3],
+        "sizes": sizes,
     }
 
 
 async def run(options: argparse.Namespace) -> int:
     with target.running(options) as to:
         figures = await load(to, options)
-    report.show(f"{options.sockets:,} idle phones, {options.transport}", figures, options)
+    sizes = figures.pop("sizes")
+    title = f"{options.sockets:,} idle phones, {options.transport}"
+    report.show(title, figures, options)
+    if options.plot:
+        numbers, megabytes = zip(*sizes, strict=True)
+        report.plot(options.plot, title, {"server": (numbers, megabytes)}, "sockets", "memory of the server, MB (PSS)")
     return 1 if figures["mistakes"] else 0
 
 

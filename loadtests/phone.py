@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from picows import WSListener, WSMsgType, ws_connect
+from picows import WSCloseCode, WSListener, WSMsgType, ws_connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,6 +140,11 @@ class Phone(WSListener):
         """Lose the network."""
         if self._socket is not None:
             self._socket.disconnect(graceful=False)
+
+    def leave(self) -> None:
+        """Say goodbye; `closed` when the server has answered."""
+        if self._socket is not None:
+            self._socket.send_close(WSCloseCode.OK)
 
     def _hear(self, heard: Heard) -> None:
         match heard.t:

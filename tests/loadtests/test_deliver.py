@@ -98,3 +98,20 @@ def test_the_cost_by_size_of_history(tmp_path: Path) -> None:
     assert found["mistakes"] == 0
     assert {"1,000 events", "10,000 events"} <= set(found)
     assert found["10,000 events"]["messages/s"] > 0
+
+
+def test_growth_of_memory_is_a_mistake(tmp_path: Path) -> None:
+    """The only one: all that was said has arrived."""
+    figures = tmp_path / "figures.json"
+    few = ("--sockets", "10", "--users", "15", "--stay", "0.3", "--every", "0.2")
+    short = ("--minutes", "0.06", "--warm-minutes", "0.02", "--window-minutes", "0.02", "--most", "0.01")
+    ended = subprocess.run(
+        [sys.executable, "-m", "loadtests.churn", *few, *short, "--json", str(figures)],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    found = json.loads(figures.read_text())
+    assert (ended.returncode, found["mistakes"]) == (1, 1)
+    assert "memory grew" in found["first mistakes"][0]
+    assert found["visits"] > found["users"]

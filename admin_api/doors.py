@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from server.clock import Clock
     from server.config import Config
+    from server.services.action_definitions import ActionDefinitions
+    from server.services.actions import Actions
     from server.services.agents import Agents
     from server.services.apps import Apps
     from server.services.context import Context
@@ -43,6 +45,8 @@ class Services:
     context: Context
     notifications: Notifications
     webhooks: Webhooks
+    actions: Actions
+    action_definitions: ActionDefinitions
 
 
 class ApiLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,13 +54,14 @@ class ApiLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     `server_key` and `agent` count every request of one credential; `user` counts what is done to one user by an app's
     server beyond stating facts: proactive messages and tokens. `webhooks` counts changes of an app's webhooks, and each
-    test of one as five.
+    test of one as five; `actions` changes of an app's actions, and what one agent presses and decides.
     """
 
     server_key: RateLimit | None = RateLimit(10_000, 10)
     agent: RateLimit | None = RateLimit(5_000, 10)
     user: RateLimit | None = RateLimit(300, 60)
     webhooks: RateLimit | None = RateLimit(60, 60)
+    actions: RateLimit | None = RateLimit(60, 60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,7 @@ class ApiRates:
         self.agent = _rates(clock, limits.agent, "requests of this agent")
         self.user = _rates(clock, limits.user, "requests for this user")
         self.webhooks = _rates(clock, limits.webhooks, "changes and tests of webhooks")
+        self.actions = _rates(clock, limits.actions, "actions")
 
 
 def _rates(clock: Clock, limit: RateLimit | None, what: str) -> Rates:

@@ -123,6 +123,50 @@ WEBHOOK_DELIVERY: dict[str, Any] = {
     "created_at": LATER,
 }
 
+ACTION_OFFER: dict[str, Any] = {
+    "id": "0198c5b0-66ff-7f00-8c11-5a6b7c8d9e06",
+    "name": "refund",
+    "title": "Refund",
+    "kinds": ["ride"],
+    "parameters": {
+        "type": "object",
+        "properties": {"amount": {"type": "string"}, "reason": {"type": "string", "enum": ["late", "rude", "other"]}},
+        "required": ["amount"],
+        "additionalProperties": False,
+    },
+    "amount_limit": {"value": "20.00", "currency": "EUR"},
+    "over_limit": "approve",
+    "approval": "none",
+    "allow_parallel": False,
+    "enabled": True,
+}
+ACTION_DEFINITION: dict[str, Any] = ACTION_OFFER | {
+    "url": "https://api.kestrel.example/deskbell/refund",
+    "created_at": AT,
+    "updated_at": AT,
+}
+ACTION: dict[str, Any] = {
+    "id": "0198c5b0-7700-7f00-8c11-5a6b7c8d9e07",
+    "action": "refund",
+    "title": "Refund",
+    "app": APP_ID,
+    "conversation": CONVERSATION_ID,
+    "transaction": RIDE,
+    "parameters": {"amount": "5.00", "reason": "late"},
+    "state": "pending",
+    "approver": None,
+    "requested_by": {"id": AGENT_ID, "name": "Noor"},
+    "requested_at": LATER,
+    "decided_by": None,
+    "decided_at": None,
+    "attempts": 0,
+    "next_attempt_at": LATER,
+    "status": None,
+    "error": None,
+    "message": None,
+    "updated_at": LATER,
+}
+
 
 def page(*items: dict[str, Any]) -> dict[str, Any]:
     """A list's only page."""

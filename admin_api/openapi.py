@@ -45,6 +45,7 @@ _TAGS = {
     "transactions": "…and what they bought.",
     "messages": "…and writes to them first.",
     "webhooks": "…and wants to hear what happens.",
+    "actions": "What agents do for customers at the app's server: it says what there is, they press it.",
     "sessions": "Agents log in to the console.",
     "conversations": "Agents read, answer and move conversations along.",
     "agents": "Who works for an app.",

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from admin_api import conversations, health, members, outreach, replies, sessions, transactions, users, webhooks
+from admin_api import (
+    action_definitions,
+    actions,
+    conversations,
+    health,
+    members,
+    outreach,
+    replies,
+    sessions,
+    transactions,
+    users,
+    webhooks,
+)
 
 OPERATIONS = (
     *users.OPERATIONS,
     *transactions.OPERATIONS,
     *outreach.OPERATIONS,
     *webhooks.OPERATIONS,
+    *action_definitions.OPERATIONS,
     *sessions.OPERATIONS,
     *conversations.OPERATIONS,
     *replies.OPERATIONS,
+    *actions.OPERATIONS,
     *members.OPERATIONS,
     *health.OPERATIONS,
 )

@@ -224,6 +224,17 @@ class Metrics:
         self.webhook_outcomes = Counter(
             "deskbell_webhook_outcomes", "What became of calls of webhooks.", ["outcome"], registry=registry
         )
+        self.actions_oldest = Gauge(
+            "deskbell_actions_oldest_seconds",
+            "How long an action has been due that nobody works on.",
+            registry=registry,
+        )
+        self.action_outcomes = Counter(
+            "deskbell_action_outcomes",
+            "What apps' servers answered to calls of actions.",
+            ["outcome"],
+            registry=registry,
+        )
         self.http_requests = Counter(
             "deskbell_http_requests", "Requests answered.", ["route", "method", "status"], registry=registry
         )

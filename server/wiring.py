@@ -28,6 +28,9 @@ from server.gateway.queue import Queue
 from server.gateway.sweep import Sweep
 from server.gateway.translate import event_json
 from server.outgoing.late import LateOutgoing
+from server.services.action_calls import ActionCalls
+from server.services.action_definitions import ActionDefinitions
+from server.services.actions import Actions
 from server.services.agents import Agents
 from server.services.announcements import announce
 from server.services.apps import Apps
@@ -50,6 +53,7 @@ from server.storage.migrate import migrate
 from server.storage.writer import Writer
 from server.tasks import Tasks
 from server.telemetry import Metrics, get_logger
+from server.workers.actions import ActionWorker
 from server.workers.housekeeping import Housekeeping
 from server.workers.push_outbox import PushOutbox
 from server.workers.retention import Retention
@@ -127,6 +131,8 @@ class Node:
                 preview=config.push.preview,
             ),
             webhooks=Webhooks(database, self.outgoing, vault, clock, config.network.allow_private_targets),
+            actions=Actions(database, self.writer, directory, clock),
+            action_definitions=ActionDefinitions(database, vault, clock, config.network.allow_private_targets),
         )
         self.hub = Hub(self.bus, Presence(self.bus, clock, secrets.token_hex(6)))
         self.acks = AckBook(self.services.people, clock)
@@ -158,6 +164,9 @@ class Node:
         log = get_logger("deskbell.webhooks")
         delivery = WebhookDelivery(database, self.outgoing, vault, clock, self.metrics, log, wire=event_json)
         self.webhook_outbox = WebhookOutbox(delivery, clock, self.metrics, log)
+        log = get_logger("deskbell.actions")
+        calls = ActionCalls(database, self.writer, self.outgoing, vault, clock, self.metrics, log)
+        self.action_worker = ActionWorker(calls, clock, self.metrics, log)
         self.health = Health(database, self.bus, self.services.notifications, delivery, clock)
 
     @classmethod
@@ -190,6 +199,7 @@ class Node:
         if "workers" in self.roles:
             self.outbox.start(self.tasks)
             self.webhook_outbox.start(self.tasks)
+            self.action_worker.start(self.tasks)
             WebhookRetention(self.database, self.clock).start(self.tasks)
             Housekeeping(self.services.agents, self.clock).start(self.tasks)
             Statistics(self.database, self.clock).start(self.tasks)

@@ -5,7 +5,7 @@ Every item names its user's shard. Items of one user are numbered in the order i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from server.domain.action import Action, Cause, Definition
     from server.domain.conversation import Status
     from server.domain.events import Author
     from server.domain.message import MessageBody
@@ -111,4 +112,36 @@ class PutTransaction(Intent, frozen=True, kw_only=True):
     transaction: Transaction
 
 
-AnyIntent = Open | Post | AddNote | MarkRead | SetStatus | Assign | SetTags | Rate | PutTransaction
+class PressAction(Intent, frozen=True, kw_only=True):
+    """Ask for `action`, for the transaction as it is when this is written. `version`: of the transaction that the agent
+    has seen; another one is a Conflict."""
+
+    conversation_id: UUID
+    author: Author
+    action: Action
+    definition: Definition
+    parameters: dict[str, Any]
+    version: int | None = None
+
+
+class MoveAction(Intent, frozen=True, kw_only=True):
+    """An action goes on. `claim`: only while it is still this one's. `by`: the agent who decides, `supervisor`: with
+    that role or a higher one; `version`: of the transaction they have seen. `due_at`: when it is asked for next."""
+
+    conversation_id: UUID
+    author: Author
+    action_id: UUID
+    cause: Cause
+    claim: UUID | None = None
+    by: UUID | None = None
+    supervisor: bool = False
+    version: int | None = None
+    due_at: datetime | None = None
+    status: int | None = None
+    error: str | None = None
+    message: str | None = None
+
+
+AnyIntent = (
+    Open | Post | AddNote | MarkRead | SetStatus | Assign | SetTags | Rate | PutTransaction | PressAction | MoveAction
+)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 
+from server.domain.action_log import act
 from server.domain.conversation import SETTING, Cause, Conversation, Status
 from server.domain.errors import AnotherHistory, BadRequest, Conflict, IdempotencyConflict, NotFound, OutOfOrder
 from server.domain.events import SYSTEM, Author, AuthorType, Event, Kind
@@ -23,8 +24,10 @@ from server.domain.intents import (
     Assign,
     MarkRead,
     Message,
+    MoveAction,
     Open,
     Post,
+    PressAction,
     PutTransaction,
     Rate,
     SetStatus,
@@ -35,6 +38,7 @@ from server.domain.transaction import RECENT, Snapshot, Transaction
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from server.domain.action import Action
 
 ClientKey = tuple[str, str, UUID]
 """What a client's id is unique under, within one user's log, and the id: (author's type, author's id, client id)."""
@@ -66,6 +70,8 @@ class Ledger:
     """One user's log while its row is locked: what is known, and what has changed since."""
 
     __slots__ = (
+        "acted",
+        "actions",
         "app_id",
         "conversations",
         "events",
@@ -99,6 +105,7 @@ class Ledger:
         self.transactions: dict[str, Transaction] = {}
         self.recency: dict[str, datetime] = {}
         """When each known transaction happened, or was first heard of."""
+        self.actions: dict[UUID, Action] = {}
         self.foreign: set[UUID] = set()
         """Conversation ids in use by another user."""
         self.last_counts: dict[tuple[UUID, str, int], int] = {}
@@ -109,6 +116,7 @@ class Ledger:
         self.opened: list[UUID] = []
         self.snapshots: dict[UUID, Snapshot] = {}
         self.put: dict[str, Transaction] = {}
+        self.acted: dict[UUID, Action] = {}
         self.ratings: dict[UUID, Rate] = {}
         self.rated: dict[UUID, tuple[int, str | None]] = {}
         """The verdicts so far. (Known, and kept up to date.)"""
@@ -246,6 +254,8 @@ def apply(ledger: Ledger, intent: AnyIntent) -> Numbered:
             return ledger.numbered(ledger.append(conversation, Kind.RATING_GIVEN, intent.author, body))
         case PutTransaction():
             return _put_transaction(ledger, intent.transaction)
+        case PressAction() | MoveAction():
+            return act(ledger, intent)
         case _:
             assert_never(intent)
 
@@ -407,8 +417,4 @@ def _author_name(author: Author) -> str:
     return f"{author.type._value_}:{author.id}"
 
 
-def _json(value: Any) -> bytes:
-    return _encoder.encode(value)
-
-
-_encoder = msgspec.json.Encoder()
+_json = msgspec.json.Encoder().encode

@@ -13,10 +13,21 @@ from uuid import UUID
 import msgspec
 
 from server.domain.errors import DomainError, NotFound
-from server.domain.intents import AddNote, AnyIntent, MarkRead, Message, Open, Post, PutTransaction, Rate
+from server.domain.intents import (
+    AddNote,
+    AnyIntent,
+    MarkRead,
+    Message,
+    MoveAction,
+    Open,
+    Post,
+    PressAction,
+    PutTransaction,
+    Rate,
+)
 from server.domain.numbering import Ledger, Numbered, Stored, apply, opening_key
 from server.domain.transaction import RECENT
-from server.storage import webhook_outbox
+from server.storage import action_rows, webhook_outbox
 from server.storage.rows import conversation_of, transaction_of
 from server.storage.written import columns, event_row, pushes_of, summary_row
 
@@ -185,6 +196,7 @@ async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[Us
     puts: list[tuple[UUID, UUID, str]] = []
     reads: list[tuple[UUID, UUID, UUID, str, int]] = []
     ratings: list[tuple[UUID, UUID, UUID]] = []
+    actions: list[PressAction | MoveAction] = []
     for intent in intents:
         user = (intent.app_id, intent.user_id)
         if isinstance(intent, PutTransaction):
@@ -209,6 +221,9 @@ async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[Us
             case Rate():
                 ratings.append(place)
                 wanted.append(place + _NO_AUTHOR)
+            case PressAction() | MoveAction():
+                actions.append(intent)
+                wanted.append(place + _NO_AUTHOR)
             case _:
                 wanted.append(place + _NO_AUTHOR)
     if wanted:
@@ -219,6 +234,10 @@ async def _load(session: Session, intents: Sequence[AnyIntent], ledgers: dict[Us
         await _load_put(session, puts, ledgers)
     if reads:
         await _load_counts(session, reads, ledgers)
+    if actions:
+        about = await action_rows.load(session, actions, ledgers)
+        if about:
+            _keep_transactions(await session.rows("load_transactions", *columns(about, 3)), ledgers)
     if ratings:
         for row in await session.rows("load_ratings", *columns(ratings, 3)):
             ledgers[(row["app_id"], row["user_id"])].rated[row["conversation_id"]] = (row["score"], row["comment"])
@@ -305,6 +324,9 @@ async def _write(session: Session, ledgers: Sequence[Ledger], now: datetime, gra
         if ledger.opened:
             await _write_openings(session, ledger)
     await _write_transactions(session, ledgers, now)
+    for ledger in ledgers:
+        for action in ledger.acted.values():
+            await action_rows.put(session, action)
     touched = [conversation for ledger in ledgers for conversation in ledger.touched.values()]
     if not touched:
         return

@@ -29,6 +29,7 @@ ERASED = (
     "push_states",
     "webhook_deliveries",
     "webhook_lanes",
+    "actions",
 )
 """What there is of a user besides devices and the user's own row: a statement `erase_…` each."""
 

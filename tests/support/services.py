@@ -26,6 +26,9 @@ from server.domain.message import MessageBody, Text, from_struct
 from server.domain.people import DeviceInfo
 from server.domain.transaction import Transaction
 from server.gateway.translate import event_json
+from server.services.action_calls import ActionCalls
+from server.services.action_definitions import ActionDefinitions
+from server.services.actions import Actions
 from server.services.agents import Agents
 from server.services.announcements import announce
 from server.services.apps import Apps
@@ -107,6 +110,9 @@ class World:
     outgoing: ScriptedOutgoing
     webhooks: Webhooks
     webhook_delivery: WebhookDelivery
+    actions: Actions
+    action_definitions: ActionDefinitions
+    action_calls: ActionCalls
     health: Health
     recording: RecordingSender
     written: list[Written] = field(default_factory=list)
@@ -266,6 +272,11 @@ async def running_services(
         outgoing=outgoing,
         webhooks=Webhooks(database, outgoing, vault, clock, ()),
         webhook_delivery=delivery,
+        actions=Actions(database, writer, directory, clock),
+        action_definitions=ActionDefinitions(database, vault, clock, ()),
+        action_calls=ActionCalls(
+            database, writer, outgoing, vault, clock, metrics, get_logger("test"), luck=lambda: 0.0
+        ),
         health=Health(database, bus, notifications, delivery, clock),
         recording=recording,
         written=written,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 USERS, CONVERSATIONS, EVENTS = 20_000, 2, 6
 """Users of an app, conversations of each, events in each: so many that an index is cheaper than looking at all."""
 LARGE = {
+    "action",
     "context_snapshot",
     "conversation",
     "conversation_directory",
@@ -44,6 +45,8 @@ VALUES = {
     "list_inbox_by_opened": f"({APP}, null, null, false, null, null, null, null, null, 51)",
     "list_inbox_by_updated": f"({APP}, 'open', null, false, null, null, null, null, null, 51)",
     "claim_pushes": "(now(), gen_random_uuid(), now() + interval '1 minute', 50)",
+    "claim_actions": "(now(), gen_random_uuid(), now() + interval '1 minute', '{}', 16)",
+    "list_actions": f"({APP}, '{{awaiting_approval,unknown}}', 'ffffffff-ffff-ffff-ffff-ffffffffffff', 51)",
     "claim_webhooks": "(now(), gen_random_uuid(), now() + interval '1 minute', '{}', '{}', 16, null, 256)",
 }
 
@@ -93,6 +96,16 @@ insert into webhook_delivery (app_id, user_id, conversation_id, endpoint_id, pla
 select l.app_id, l.user_id, l.conversation_id, l.endpoint_id, p, md5(l.conversation_id::text || p)::uuid,
     'message.created', p, case when p <= l.done then 'delivered' else 'pending' end, l.due_at, l.due_at
 from webhook_lane l, generate_series(1, 2) p;
+insert into action_definition (definition_id, app_id, name, title, url, parameters, made_as, created_at, updated_at)
+select md5('a' || a)::uuid, '00000000-0000-0000-0000-000000000001', 'refund' || a, 'Refund', 'https://a.example/',
+    '{{}}', '', now(), now()
+from generate_series(1, 3) a;
+insert into action (app_id, user_id, action_id, conversation_id, listed_as, definition_id, name, title, parameters,
+    state, requested_by, requested_at, made_as, since, due_at, updated_at)
+select c.app_id, c.user_id, md5('a' || c.conversation_id)::uuid, c.conversation_id, md5('l' || c.conversation_id)::uuid,
+    md5('a1')::uuid, 'refund1', 'Refund', '{{}}', case when s.u % 100 = 0 then 'unknown' else 'done' end,
+    gen_random_uuid(), s.at, '', s.at, case when s.u % 100 = 0 then s.at end, s.at
+from conversation c join seed_user s using (app_id, user_id);
 """
 
 

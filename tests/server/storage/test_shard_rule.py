@@ -30,6 +30,10 @@ ACROSS = {
     "list_webhook_deliveries": "an app looks after its endpoint",
     "find_webhook_delivery": "an app looks after its endpoint",
     "purge_webhook_deliveries": "retention looks over everything, every ten minutes",
+    "claim_actions": "workers take whatever is due",
+    "oldest_action": "health",
+    "find_action": "an agent names an action by its id alone",
+    "list_actions": "what waits for approval in an app",
     "list_stale_statistics": "the planner's picture of each table, every few seconds",
 }
 
@@ -76,7 +80,7 @@ def breaks_of_query(query: Query, sharded: set[str]) -> list[str]:
             if not {"app_id", "user_id"} <= set(_names(insert[1])):
                 broken.append(f"{query.name}: insert into {table} without app_id and user_id")
             continue
-        alias = re.search(rf"\b(?:from|join|update)\s+{table}(?:\s+(?:as\s+)?(\w+))?", sql)
+        alias = re.search(rf"\b(?:from|join|update)\s+{table}\b(?:\s+(?:as\s+)?(\w+))?", sql)
         assert alias
         name = alias[1] if alias[1] not in (None, "set", "where", "join", "left", "on", "order") else None
         for column in ("app_id", "user_id"):

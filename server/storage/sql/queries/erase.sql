@@ -51,3 +51,7 @@ delete from webhook_delivery where app_id = $1 and user_id = $2;
 -- name: erase_webhook_lanes
 -- scope: user
 delete from webhook_lane where app_id = $1 and user_id = $2;
+
+-- name: erase_actions
+-- scope: user
+delete from action where app_id = $1 and user_id = $2;

@@ -5,12 +5,10 @@ The app's server says what it is, with a `version` of its own; the phone never a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 RECENT = 5
 """How many of the user's newest transactions a snapshot keeps."""

@@ -40,6 +40,8 @@ class Ids:
     device: str
     webhook: str
     delivery: str
+    definition: str
+    action: str
 
     def values(self) -> list[str]:
         return list(vars(self).values())
@@ -119,6 +121,8 @@ async def settle(tenant: Tenant) -> Ids:
         device=fresh_id(),
         webhook="",
         delivery="",
+        definition="",
+        action="",
     )
     app_server, desk = Rest(tenant.url, tenant.server_key), Rest(tenant.url, tenant.agent["token"])
     profile = {"name": tenant.secret("name"), "email": f"{tenant.secret('mail')}@example.org"}
@@ -158,6 +162,18 @@ async def settle(tenant: Tenant) -> Ids:
         (await desk("POST", f"{thread}/{path}", body)).raise_for_status()
     deliveries = (await app_server("GET", f"/v1/webhooks/{ids.webhook}/deliveries?limit=1")).raise_for_status().json()
     ids.delivery = deliveries["items"][0]["id"]
+    offer = {
+        "name": tenant.secret("action"),
+        "title": tenant.secret("title"),
+        "url": f"https://localhost/{tenant.secret('endpoint')}",
+        "parameters": {"type": "object", "properties": {"why": {"type": "string"}}},
+        "approval": "second_agent",  # so that it waits, whatever the workers do
+    }
+    defined = (await app_server("POST", "/v1/actions", offer)).raise_for_status().json()
+    ids.definition = defined["id"]
+    tenant.secrets.add(defined["secret"])
+    press = {"action": offer["name"], "transaction": ids.transaction, "parameters": {"why": tenant.secret("why")}}
+    ids.action = (await desk("POST", f"{thread}/actions", press)).raise_for_status().json()["id"]
     tenant.secrets |= {*ids.values(), welcome["user"]["id"]}
     return ids
 
@@ -175,6 +191,8 @@ def nobody(like: Ids) -> Ids:
         device=fresh_id(),
         webhook=fresh_id(),
         delivery=fresh_id(),
+        definition=fresh_id(),
+        action=fresh_id(),
     )
 
 
@@ -191,7 +209,10 @@ async def the_story_of(tenant: Tenant, ids: Ids) -> dict[str, Any]:
     app_server, desk = Rest(tenant.url, tenant.server_key), Rest(tenant.url, tenant.agent["token"])
     thread = f"/admin/v1/conversations/{ids.conversation}"
     webhook = (await app_server("GET", f"/v1/webhooks/{ids.webhook}")).raise_for_status().json()
+    defined = (await app_server("GET", f"/v1/actions/{ids.definition}")).raise_for_status().json()
     story = {
+        "definition": defined,
+        "action": (await desk("GET", f"/admin/v1/actions/{ids.action}")).raise_for_status().json(),
         "webhook": {name: webhook[name] for name in ("url", "events", "enabled", "updated_at")},
         "user": (await app_server("GET", f"/v1/users/{ids.user}")).json(),
         "transactions": (await app_server("GET", f"/v1/users/{ids.user}/transactions")).json(),

@@ -91,6 +91,18 @@ def _webhook(suffix: str) -> Callable[[Ids], str]:
     return lambda ids: f"/v1/webhooks/{ids.webhook}{suffix}"
 
 
+def _definition(suffix: str) -> Callable[[Ids], str]:
+    return lambda ids: f"/v1/actions/{ids.definition}{suffix}"
+
+
+def _action(suffix: str) -> Callable[[Ids], str]:
+    return lambda ids: f"/admin/v1/actions/{ids.action}{suffix}"
+
+
+def _offer(_: Ids) -> Frame:
+    return {"name": f"refund-{next(_versions)}", "title": "Refund", "url": "https://localhost/mine"}
+
+
 def _message(_: Ids) -> Frame:
     return {"id": fresh_id(), "body": text_body("hello from the wrong side")}
 
@@ -140,6 +152,12 @@ ROUTES = (
         lambda ids: f"/v1/webhooks/{ids.webhook}/deliveries/{ids.delivery}:replay",
     ),
     Route("DELETE /v1/webhooks/{}", Door.APP_SERVER, Space.SHARED, _webhook("")),
+    Route("POST /v1/actions", Door.APP_SERVER, Space.NO_ID, _plain("/v1/actions"), _offer),
+    Route("GET /v1/actions", Door.APP_SERVER, Space.NO_ID, _plain("/v1/actions")),
+    Route("GET /v1/actions/{}", Door.APP_SERVER, Space.SHARED, _definition("")),
+    Route("PATCH /v1/actions/{}", Door.APP_SERVER, Space.SHARED, _definition(""), lambda _: {"enabled": False}),
+    Route("POST /v1/actions/{}:rotate-secret", Door.APP_SERVER, Space.SHARED, _definition(":rotate-secret")),
+    Route("DELETE /v1/actions/{}", Door.APP_SERVER, Space.SHARED, _definition("")),
     Route(
         "POST /admin/v1/session",
         Door.LOGIN,
@@ -172,6 +190,25 @@ ROUTES = (
         _thread("/assignment"),
         lambda ids: {"agent": ids.agent},
     ),
+    Route(f"GET {_CONVERSATION}/actions", Door.DESK, Space.SHARED, _thread("/actions")),
+    Route(
+        f"POST {_CONVERSATION}/actions",
+        Door.DESK,
+        Space.SHARED,
+        _thread("/actions"),
+        lambda ids: {"action": "refund-0", "transaction": ids.transaction, "parameters": {}},
+    ),
+    Route(
+        "GET /admin/v1/action-definitions",
+        Door.DESK,
+        Space.SHARED,
+        lambda ids: f"/admin/v1/action-definitions?app={ids.app}",
+    ),
+    Route("GET /admin/v1/actions", Door.DESK, Space.SHARED, lambda ids: f"/admin/v1/actions?app={ids.app}"),
+    Route("GET /admin/v1/actions/{}", Door.DESK, Space.SHARED, _action("")),
+    Route("POST /admin/v1/actions/{}:approve", Door.DESK, Space.SHARED, _action(":approve"), lambda _: {}),
+    Route("POST /admin/v1/actions/{}:reject", Door.DESK, Space.SHARED, _action(":reject")),
+    Route("POST /admin/v1/actions/{}:retry", Door.DESK, Space.SHARED, _action(":retry")),
     Route(f"POST {_CONVERSATION}/read", Door.DESK, Space.SHARED, _thread("/read"), lambda _: {"seq": 1}),
 )
 MATRIX = {route.key: route for route in ROUTES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from server.domain import message
 from server.domain.action import MAX_MESSAGE
 from server.domain.bounds import check_open
-from server.domain.errors import DomainError
+from server.domain.errors import BadRequest, DomainError
 from server.domain.transaction import Transaction
 from server.outgoing.interface import Answered, Refused, Unreachable
 from server.services.context import check_transaction
@@ -28,6 +29,14 @@ class Said(msgspec.Struct, frozen=True):
     message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE)] | None = None
     coupon: dict[str, Any] | None = None
     transaction: dict[str, Any] | None = None
+
+
+class _Coupon(msgspec.Struct, frozen=True):
+    code: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    description: Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
+    amount: str | None = None
+    currency: str | None = None
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +84,10 @@ def _said(outcome: Answered, transaction_id: str | None) -> Answer:
 
 
 def _coupon(given: dict[str, Any]) -> MessageBody:
+    """As in a message, and as strict as the wire about what a phone shows."""
+    coupon = msgspec.convert(given | {"kind": "coupon"}, _Coupon)
+    if coupon.amount is not None and coupon.currency is None:
+        raise BadRequest("A coupon's amount needs a currency.", field="coupon.currency")
     return message.parse(msgspec.json.encode(given | {"kind": "coupon"}), "agent")
 
 

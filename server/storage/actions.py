@@ -80,7 +80,7 @@ async def claim(
 ) -> list[Claimed]:
     """Take up to `limit` that are due, none of the definitions in `busy`."""
     rows = await database.rows("claim_actions", now, token, until, busy, limit)
-    return [Claimed(*row, token) for row in rows]
+    return [Claimed(row["app_id"], row["user_id"], row["action_id"], row["definition_id"], token) for row in rows]
 
 
 async def look(database: Database, claimed: Claimed, now: datetime) -> Look | None:

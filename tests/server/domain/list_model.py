@@ -17,8 +17,10 @@ from server.domain.intents import (
     Assign,
     MarkRead,
     Message,
+    MoveAction,
     Open,
     Post,
+    PressAction,
     PutTransaction,
     Rate,
     SetStatus,
@@ -140,6 +142,8 @@ class ListModel:
                 return self._write(
                     intent.conversation_id, Line("rating.given", intent.author, {"score": intent.score, **said})
                 )
+            case PressAction() | MoveAction():
+                raise AssertionError("actions have a machine of their own, in test_action.py")
 
     def _post(self, intent: Post, thread: Thread) -> Verdict:
         message = intent.message

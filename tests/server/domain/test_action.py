@@ -65,7 +65,8 @@ def definition(**other: Any) -> Definition:
 
 
 def ride(version: int = 1, name: str = "ride-1", **other: Any) -> Transaction:
-    return Transaction(**({"id": name, "version": version, "kind": "ride", "amount": Amount("12.50", "EUR")} | other))
+    known: dict[str, Any] = {"id": name, "version": version, "kind": "ride", "amount": Amount("12.50", "EUR")}
+    return Transaction(**(known | other))
 
 
 def author(agent: UUID) -> Author:

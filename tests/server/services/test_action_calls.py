@@ -92,6 +92,8 @@ async def test_after_a_rotation_both_secrets_sign(stage: Stage) -> None:
         (answered("done", message="a\x00b"), "U+0000"),
         (answered("done", coupon={"description": "no code"}), "not as agreed"),
         (answered("done", coupon=COUPON | {"url": "javascript:alert(1)"}), "not as agreed"),
+        (answered("done", coupon={"code": "A", "description": "€5 off", "amount": "5"}), "needs a currency"),
+        (answered("done", coupon=COUPON | {"expires_at": "soon"}), "not as agreed"),
         (answered("done", transaction={"status": "refunded"}), "not as agreed"),
     ],
 )

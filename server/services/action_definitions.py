@@ -13,7 +13,7 @@ from server.domain.errors import BadRequest, Conflict, IdempotencyConflict, NotF
 from server.domain.ids import client_id_of, new_id
 from server.outgoing.signing import new_secret
 from server.outgoing.targets import why_not_url
-from server.services.action_parameters import NO_PARAMETERS, check_schema
+from server.services import action_parameters
 from server.storage import action_definitions
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     url: str
     kinds: list[str] = []
-    parameters: dict[str, Any] = msgspec.field(default_factory=lambda: NO_PARAMETERS)
+    parameters: dict[str, Any] = msgspec.field(default_factory=lambda: action_parameters.NO_PARAMETERS)
     amount_limit: Amount | None = None
     over_limit: OverLimit = "refuse"
     approval: Approval = "none"
@@ -85,6 +85,7 @@ class ActionDefinitions:
             updated_at=now,
             **msgspec.structs.asdict(wanted),
         )
+        await action_parameters.load()
         self._check(definition)
         secret = new_secret()
         async with self._database.transaction() as tx:
@@ -116,6 +117,7 @@ class ActionDefinitions:
 
     async def change(self, app_id: UUID, definition_id: UUID, change: Change) -> Definition:
         """For presses from now on; what was pressed before goes to the new URL, too."""
+        await action_parameters.load()
         async with self._database.transaction() as tx:
             await action_definitions.lock_app(tx, app_id)
             known = await action_definitions.find(tx, app_id, definition_id)
@@ -151,7 +153,7 @@ class ActionDefinitions:
         reason = why_not_url(definition.url, self._allowed)
         if reason is not None:
             raise BadRequest(f"`url` {reason}.", field="url")
-        check_schema(definition.parameters)
+        action_parameters.check_schema(definition.parameters)
         limit = definition.amount_limit
         if limit is not None and limit.value.startswith("-"):
             raise BadRequest("A limit is not negative.", field="amount_limit.value")

@@ -6,6 +6,8 @@ fetched), no patterns (a bad one takes for ever), no combinations. What is allow
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,6 +33,16 @@ KEYWORDS = WORDS | BOUNDS | NESTING
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
+_library: Any = None
+
+
+async def load() -> None:
+    """The library, at its first use and beside the loop: it takes a fifth of a second. Call this before the others."""
+    global _library
+    if _library is None:
+        _library = await asyncio.to_thread(importlib.import_module, "jsonschema")
+
+
 def check_schema(schema: dict[str, Any]) -> None:
     """Raises BadRequest or TooLarge, naming the place in the schema."""
     check_open(schema, "parameters")
@@ -44,11 +56,9 @@ def check_schema(schema: dict[str, Any]) -> None:
         properties += len(part.get("properties", ()))
     if properties > MAX_PROPERTIES:
         raise TooLarge(f"A schema has at most {MAX_PROPERTIES} properties.", field="parameters")
-    from jsonschema import Draft202012Validator, SchemaError  # takes a tenth of a second to load
-
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as problem:
+        _library.Draft202012Validator.check_schema(schema)
+    except _library.SchemaError as problem:
         raise BadRequest(f"Not a JSON Schema: {problem.message[:300]}.", field="parameters") from None
 
 
@@ -57,11 +67,8 @@ def check_parameters(schema: dict[str, Any], parameters: dict[str, Any]) -> None
     check_open(parameters, "parameters")
     if len(msgspec.json.encode(parameters)) > MAX_PARAMETERS_BYTES:
         raise TooLarge(f"Parameters have at most {MAX_PARAMETERS_BYTES // 1024} KiB.", field="parameters")
-    from jsonschema import Draft202012Validator
-
-    problem = min(
-        Draft202012Validator(schema).iter_errors(parameters), key=lambda each: list(map(str, each.path)), default=None
-    )
+    problems = _library.Draft202012Validator(schema).iter_errors(parameters)
+    problem = min(problems, key=lambda each: [str(step) for step in each.path], default=None)
     if problem is not None:
         field = ".".join(["parameters", *map(str, problem.path)])
         raise BadRequest(f"`{field[:200]}`: {problem.message[:300]}.", field=field[:200])

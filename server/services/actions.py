@@ -12,7 +12,7 @@ from server.domain.agents import Role
 from server.domain.errors import Conflict, NotFound
 from server.domain.ids import client_id_of, new_id
 from server.domain.intents import MoveAction, PressAction
-from server.services.action_parameters import check_parameters
+from server.services import action_parameters
 from server.storage import action_definitions, actions
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ class Actions:
             # Of a repeat nothing is asked again: the definition may have changed since.
             if not definition.enabled:
                 raise Conflict("This action is switched off.", field="action")
-            check_parameters(definition.parameters, parameters)
+            await action_parameters.load()
+            action_parameters.check_parameters(definition.parameters, parameters)
         action = Action(
             app_id=place.app_id,
             user_id=place.user_id,

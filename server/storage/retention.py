@@ -29,5 +29,6 @@ async def trim(database: Database, place: Place, before: datetime) -> bool:
             return False
         newest = await tx.value("trim_events", *place)
         await tx.run("trim_snapshot", *place)
+        await tx.run("trim_actions", *place)
         await tx.run("raise_trimmed_usn", place[0], place[1], newest)
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +13,7 @@ from server.domain.action import State
 from server.domain.errors import BadRequest, Conflict, DomainError, IdempotencyConflict, NotFound
 from server.domain.transaction import Amount
 from server.services.action_definitions import Change, Wanted
-from server.storage import people
+from server.storage import people, retention
 from tests.server.services.action_stage import Stage, answered, stage_on
 
 if TYPE_CHECKING:
@@ -187,6 +188,21 @@ async def test_a_user_who_is_erased_takes_their_actions_along(stage: Stage) -> N
     assert stage.world.outgoing.calls == []
     with pytest.raises(NotFound):
         await stage.now(action)
+
+
+async def test_retention_takes_what_was_filled_in_and_keeps_that_it_was_done(stage: Stage) -> None:
+    await stage.define(allow_parallel=True)
+    action, waiting = await stage.press(), await stage.press(amount="7.00")
+    stage.answers(answered("done", message="You get €5 back."), answered("pending"))
+    await stage.work()
+    await stage.world.conversations.set_status(stage.robin, stage.place.conversation_id, "resolved")
+    later = stage.world.clock.now() + timedelta(days=1)
+    place = (stage.place.app_id, stage.place.user_id, stage.place.conversation_id)
+    assert await retention.trim(stage.world.database, place, later)
+    trimmed = await stage.now(action)
+    assert (trimmed.parameters, trimmed.transaction, trimmed.message) == (b"{}", None, None)
+    assert (trimmed.state, trimmed.requested_by) == (State.DONE, stage.robin.agent_id)
+    assert (await stage.now(waiting)).parameters == waiting.parameters
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ where app_id = $1 and user_id = $2 and conversation_id = $3 and status = 'resolv
 -- scope: user
 delete from context_snapshot where app_id = $1 and user_id = $2 and conversation_id = $3;
 
+-- name: trim_actions
+-- scope: user
+-- What was filled in and said, of those that are settled; that and by whom it was done stays.
+update action set parameters = '{}', transaction = null, error = null, message = null
+where app_id = $1 and user_id = $2 and conversation_id = $3 and state in ('done', 'failed', 'rejected');
+
 -- name: raise_trimmed_usn
 -- scope: user
 update end_user set trimmed_usn = greatest(trimmed_usn, $3) where app_id = $1 and user_id = $2;

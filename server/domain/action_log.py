@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TOLD = frozenset({State.PENDING, State.DONE, State.FAILED})
 """What the customer hears of. Who has to agree, and that we do not know, stays at the desk."""
 
+KEY_USED = "This key was used for another action; make a new key."
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -39,7 +41,7 @@ def _press(ledger: Ledger, intent: PressAction) -> Numbered:
     earlier = ledger.actions.get(action.action_id)
     if earlier is not None:
         if earlier.made_as != action.made_as or earlier.conversation_id != action.conversation_id:
-            raise IdempotencyConflict("This key was used for another action; make a new key.", field="Idempotency-Key")
+            raise IdempotencyConflict(KEY_USED, field="Idempotency-Key")
         return ledger.unchanged(conversation)
     transaction = _transaction_for(ledger, intent)
     _check_alone(ledger, action, definition)

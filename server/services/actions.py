@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from server.domain.action import Action, Cause, State
+from server.domain.action_log import KEY_USED
 from server.domain.agents import Role
-from server.domain.errors import Conflict, NotFound
+from server.domain.errors import Conflict, IdempotencyConflict, NotFound
 from server.domain.ids import client_id_of, new_id
 from server.domain.intents import MoveAction, PressAction
 from server.services import action_parameters
@@ -60,17 +61,21 @@ class Actions:
         the same agent in the same conversation is the same press."""
         place = await self._locate(agent, conversation_id)
         now = self._clock.now()
-        asked = msgspec.json.encode((name, transaction, parameters), order="sorted")
+        made_as = hashlib.sha256(msgspec.json.encode((name, transaction, parameters), order="sorted")).digest()
         action_id = client_id_of(agent.agent_id, f"action {conversation_id} {key}") if key is not None else new_id(now)
+        # A repeat gets its first answer, whatever has become of the definition. (Of two at once the writer decides.)
+        earlier = await actions.find(self._database, action_id, [place.app_id]) if key is not None else None
+        if earlier is not None:
+            if earlier.action.made_as != made_as:
+                raise IdempotencyConflict(KEY_USED, field="Idempotency-Key")
+            return Pressed(earlier, repeated=True)
         definition = await action_definitions.find_by_name(self._database, place.app_id, name)
         if definition is None:
             raise NotFound("There is no such action.", field="action")
-        if key is None or await actions.find(self._database, action_id, [place.app_id]) is None:
-            # Of a repeat nothing is asked again: the definition may have changed since.
-            if not definition.enabled:
-                raise Conflict("This action is switched off.", field="action")
-            await action_parameters.load()
-            action_parameters.check_parameters(definition.parameters, parameters)
+        if not definition.enabled:
+            raise Conflict("This action is switched off.", field="action")
+        await action_parameters.load()
+        action_parameters.check_parameters(definition.parameters, parameters)
         action = Action(
             app_id=place.app_id,
             user_id=place.user_id,
@@ -84,7 +89,7 @@ class Actions:
             parameters=msgspec.json.encode(parameters),
             requested_by=agent.agent_id,
             requested_at=now,
-            made_as=hashlib.sha256(asked).digest(),
+            made_as=made_as,
             since=now,
             updated_at=now,
         )

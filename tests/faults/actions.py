@@ -1,9 +1,9 @@
 """Actions whose workers are killed: `python -m tests.faults.actions [--presses 500] [--kills 20] [--seed 1]`.
 
-Real worker processes on a PostgreSQL with fsync, killed with SIGKILL wherever they are; an endpoint that honours the key
-and now and then loses a call, cuts the connection after it has refunded, answers 500 after it, or is not done yet. Every
-press must be refunded exactly once, be `done` in the end, and have left one coupon and one `done` in its thread. Prints
-what it counted; exit code 1 when a promise was broken.
+Real worker processes on a PostgreSQL with fsync, killed with SIGKILL wherever they are; an endpoint that honours the
+key and now and then loses a call, cuts the connection after it has refunded, answers 500 after it, or is not done yet.
+Every press must be refunded exactly once, be `done` in the end, and have left one coupon and one `done` in its thread.
+Prints what it counted; exit code 1 when a promise was broken.
 """
 
 from __future__ import annotations

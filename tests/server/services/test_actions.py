@@ -51,6 +51,10 @@ async def test_a_double_press_is_one(stage: Stage) -> None:
     definition = (await stage.world.action_definitions.list_definitions(stage.app_id, None, 1))[0]
     await stage.world.action_definitions.change(stage.app_id, definition.definition_id, Change(enabled=False))
     assert (await stage.press(key="k1")).action_id == pressed[0].action_id
+    await stage.world.action_definitions.delete(stage.app_id, definition.definition_id)
+    assert (await stage.press(key="k1")).action_id == pressed[0].action_id
+    with pytest.raises(IdempotencyConflict):
+        await stage.press(key="k1", amount="6.00")
     assert len(stage.world.outgoing.calls) == 1
 
 

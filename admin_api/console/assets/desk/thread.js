@@ -33,6 +33,10 @@ function describe(event) {
     }
     case "transaction.updated":
       return transactionLine(event);
+    case "action.updated": {
+      const { title, state, message } = event.body.action ?? {};
+      return title ? `${title}: ${state.replaceAll("_", " ")}${message ? `: “${message}”` : ""}` : null;
+    }
     case "rating.given":
       return `${who} rated this ${event.body.score} out of 5${event.body.comment ? `: “${event.body.comment}”` : ""}`;
     case "conversation.merged":

@@ -24,6 +24,10 @@ function describe(event) {
       return name ? `${name} is looking into it` : null;
     case "transaction.updated":
       return transactionLine(event);
+    case "action.updated": {
+      const { title, state, message } = event.body.action ?? {};
+      return message ?? (state === "done" ? `${title}: done` : null);
+    }
     case "rating.given":
       return `You rated this conversation ${event.body.score} out of 5`;
     default:

@@ -66,6 +66,7 @@ async def test_a_call_says_everything_and_is_signed(stage: Stage) -> None:
 
 async def test_after_a_rotation_both_secrets_sign(stage: Stage) -> None:
     old = await stage.define(allow_parallel=True)
+    stage.world.clock.move(0.001)  # ids of one millisecond are in no order
     new = await stage.world.action_definitions.rotate_secret(stage.app_id, old.definition.definition_id)
     await stage.press()
     await stage.work()

@@ -167,7 +167,7 @@ class Node:
         log = get_logger("deskbell.actions")
         calls = ActionCalls(database, self.writer, self.outgoing, vault, clock, self.metrics, log)
         self.action_worker = ActionWorker(calls, clock, self.metrics, log)
-        self.health = Health(database, self.bus, self.services.notifications, delivery, clock)
+        self.health = Health(database, self.bus, self.services.notifications, delivery, calls, clock)
 
     @classmethod
     async def open(cls, config: Config, clock: Clock, url: str, secret_key: str, roles: frozenset[str]) -> Node:

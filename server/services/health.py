@@ -1,4 +1,4 @@
-"""Is this node well? Red whenever messages, pushes or webhooks would be late (architecture.md, "Operations")."""
+"""Is this node well? Red whenever messages, pushes, webhooks, actions would be late (architecture.md, "Operations")."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from server.storage import facts
 if TYPE_CHECKING:
     from server.bus.interface import Bus
     from server.clock import Clock
+    from server.services.action_calls import ActionCalls
     from server.services.notifications import Notifications
     from server.services.webhook_delivery import WebhookDelivery
     from server.storage.database import Database
@@ -23,12 +24,19 @@ class Health:
     """`database`: what PostgreSQL said of itself at the start: version, and the durability in force."""
 
     def __init__(
-        self, database: Database, bus: Bus, notifications: Notifications, webhooks: WebhookDelivery, clock: Clock
+        self,
+        database: Database,
+        bus: Bus,
+        notifications: Notifications,
+        webhooks: WebhookDelivery,
+        actions: ActionCalls,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._bus = bus
         self._notifications = notifications
         self._webhooks = webhooks
+        self._actions = actions
         self._clock = clock
         self.database: dict[str, str] = {}
 
@@ -43,6 +51,7 @@ class Health:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 age = await self._notifications.oldest_age()
                 webhooks_age = await self._webhooks.oldest_age()
+                actions_age = await self._actions.oldest_age()
         except (Unavailable, TimeoutError):
             reasons["database"] = f"PostgreSQL does not answer within {ANSWER_WITHIN_S:.0f} s"
         else:
@@ -50,6 +59,8 @@ class Health:
                 reasons["push"] = f"the oldest push has been due for {age:.0f} s"
             if webhooks_age > OUTBOX_OLD_S:
                 reasons["webhooks"] = f"a webhook has been due for {webhooks_age:.0f} s and nobody works on it"
+            if actions_age > OUTBOX_OLD_S:
+                reasons["actions"] = f"an action has been due for {actions_age:.0f} s and nobody works on it"
         if self._bus.degraded is not None:
             reasons["bus"] = self._bus.degraded
         for provider, fault in self._notifications.faults.items():

@@ -251,6 +251,7 @@ async def running_services(
     )
     outgoing = ScriptedOutgoing()
     delivery = WebhookDelivery(database, outgoing, vault, clock, metrics, log, wire=event_json, luck=lambda: 0.0)
+    calls = ActionCalls(database, writer, outgoing, vault, clock, metrics, log, luck=lambda: 0.0)
     world = World(
         database=database,
         clock=clock,
@@ -274,10 +275,8 @@ async def running_services(
         webhook_delivery=delivery,
         actions=Actions(database, writer, directory, clock),
         action_definitions=ActionDefinitions(database, vault, clock, ()),
-        action_calls=ActionCalls(
-            database, writer, outgoing, vault, clock, metrics, get_logger("test"), luck=lambda: 0.0
-        ),
-        health=Health(database, bus, notifications, delivery, clock),
+        action_calls=calls,
+        health=Health(database, bus, notifications, delivery, calls, clock),
         recording=recording,
         written=written,
     )

@@ -227,11 +227,26 @@ async def test_what_is_claimed_is_nobody_elses_until_the_lease_ends(stage: Stage
     assert await calls.oldest_age() == 0.0
     stage.world.clock.move(LEASE.total_seconds() + 3)
     assert await calls.oldest_age() == pytest.approx(3.0)
+    assert await stage.world.health.reasons() == {}
+    stage.world.clock.move(60)
+    assert "nobody works on it" in (await stage.world.health.reasons())["actions"]
     assert await calls.claim(10, [first.definition_id]) == []
     (second,) = await calls.claim(10)
     assert (second.action_id, second.token != first.token) == (first.action_id, True)
     await calls.ask(first)
     assert stage.world.outgoing.calls == []
+
+
+async def test_an_app_that_is_slow_is_not_our_illness(stage: Stage) -> None:
+    """Its other actions wait while some are under way: a worker is there."""
+    await stage.define(allow_parallel=True)
+    await stage.press()
+    stage.world.clock.move(1)
+    await stage.press()
+    stage.world.clock.move(61)
+    assert "actions" in await stage.world.health.reasons()
+    assert len(await stage.world.action_calls.claim(1)) == 1
+    assert await stage.world.health.reasons() == {}
 
 
 async def test_a_webhook_hears_what_the_customer_hears(stage: Stage) -> None:

@@ -13,11 +13,13 @@ import pytest
 from server.bus.interface import LoggedOut, Replaced, user_channel
 from server.domain.errors import BadRequest, NotFound, Unauthorized
 from server.domain.people import DeviceInfo
+from server.services.action_definitions import Wanted
 from server.services.people import Facts
 from tests.support.services import ride
 
 if TYPE_CHECKING:
     from server.domain.people import EndUser
+    from server.services.apps import NewApp
     from tests.support.services import World
 
 
@@ -243,7 +245,15 @@ async def rows_of(world: World, user: EndUser) -> dict[str, int]:
         }
 
 
-async def a_full_life(world: World, user: EndUser, token: str) -> None:
+async def an_app(world: World) -> NewApp:
+    """Its agents may refund."""
+    app = await world.app()
+    refund = Wanted(name="refund", title="Refund", url="https://hooks.example.com/refund")
+    await world.action_definitions.create(app.app.app_id, refund)
+    return app
+
+
+async def a_full_life(world: World, app: NewApp, user: EndUser, token: str) -> None:
     """Something in every table."""
     await world.webhooks.create(user.app_id, "https://hooks.example.com/", ["message.created"], None)
     await world.context.put_transaction(user.app_id, user.external_id, ride())
@@ -253,13 +263,15 @@ async def a_full_life(world: World, user: EndUser, token: str) -> None:
     await world.say(place, world.agent_author, "On its way.")
     await world.messaging.rate(place, user.author, 4, "fine")
     await world.messaging.mark_read(place, "user", user.author, 2)
+    agent = await world.agent(app)
+    await world.actions.press(agent, place.conversation_id, "refund", parameters={}, transaction="ride-1")
 
 
 async def test_erasing_leaves_not_a_single_row(world: World) -> None:
-    app = await world.app()
+    app = await an_app(world)
     ada, ben = await world.user(app, "ada", "Ada"), await world.user(app, "ben", "Ben")
     for user, token in ((ada, "t"), (ben, "u")):
-        await a_full_life(world, user, token)
+        await a_full_life(world, app, user, token)
     of_ada, of_ben = await rows_of(world, ada), await rows_of(world, ben)
     assert all(of_ada.values()), f"this test must fill every table: {of_ada}"
     world.bus.published.clear()
@@ -280,8 +292,9 @@ async def test_erasing_leaves_not_a_single_row(world: World) -> None:
 
 async def test_no_words_of_an_erased_user_stay_anywhere(world: World) -> None:
     """Not in a table without user_id either."""
-    ada = await world.user(await world.app(), "ada-the-user", "Ada Lindqvist")
-    await a_full_life(world, ada, "the token of Ada")
+    app = await an_app(world)
+    ada = await world.user(app, "ada-the-user", "Ada Lindqvist")
+    await a_full_life(world, app, ada, "the token of Ada")
     await world.people.erase(ada.app_id, "ada-the-user")
     async with world.database.session() as session:
         tables = await session.connection.fetch(
@@ -296,9 +309,9 @@ async def test_no_words_of_an_erased_user_stay_anywhere(world: World) -> None:
 
 
 async def test_who_comes_back_after_being_erased_begins_anew(world: World) -> None:
-    app = await world.app()
+    app = await an_app(world)
     ada = await world.user(app)
-    await a_full_life(world, ada, "t")
+    await a_full_life(world, app, ada, "t")
     await world.people.erase(ada.app_id, "ada")
     again = await world.user(app)
     assert again.user_id == ada.user_id
@@ -323,12 +336,12 @@ async def test_an_export_has_everything_the_user_may_see(world: World, monkeypat
     from server.services import people
 
     monkeypatch.setattr(people, "EXPORT_PAGE", 3)
-    app = await world.app()
+    app = await an_app(world)
     ada = await world.user(app, "ada", "Ada")
     for number in range(7):
         await world.context.put_transaction(ada.app_id, "ada", ride(f"ride-{number}"))
-    await a_full_life(world, ada, "t")
-    await a_full_life(world, await world.user(app, "ben"), "u")
+    await a_full_life(world, app, ada, "t")
+    await a_full_life(world, app, await world.user(app, "ben"), "u")
     exported = await world.people.export(ada.app_id, "ada")
     assert (exported.user.external_id, exported.user.name) == ("ada", "Ada")
     assert exported.exported_at == world.clock.now()
@@ -338,6 +351,7 @@ async def test_an_export_has_everything_the_user_may_see(world: World, monkeypat
         "message",
         "rating.given",
         "receipt",
+        "action.updated",
     }
     assert b"a regular" not in b"".join(event.body for event in exported.events)
     assert sorted(known.id for known in exported.transactions) == [f"ride-{number}" for number in range(7)]

@@ -119,8 +119,11 @@ where a.app_id = $1 and a.user_id = $2 and a.action_id = $3 and a.claim = $4;
 
 -- name: oldest_action
 -- scope: system
--- Since when something is due that nobody has claimed.
-select min(a.due_at) from action a where a.due_at <= $1;
+-- Since when something is due with nobody at work on any action of its definition: then no worker runs, or it cannot.
+select min(a.due_at) from action a
+where a.due_at <= $1 and not exists (
+    select from action n where n.definition_id = a.definition_id and n.due_at > $1 and n.claim is not null
+);
 
 -- name: find_action
 -- scope: app

@@ -39,8 +39,7 @@ APP, USER, CONVERSATION, DEFINITION = (UUID(int=number) for number in range(1, 5
 ROBIN, SAM, CHIEF = (UUID(int=number) for number in (301, 302, 303))
 SETTLED = set(State) - OPEN
 ANSWERS = (Cause.ANSWER_DONE, Cause.ANSWER_FAILED, Cause.ANSWER_PENDING, Cause.NO_ANSWER)
-SECRET = "4111 1111"
-"""Stands in parameters and errors, and must never be in the log."""
+SECRET = "4111 1111"  # stands in parameters and errors, and must never be in the log
 
 
 def definition(**other: Any) -> Definition:
@@ -116,14 +115,8 @@ class Desk:
             since=NOW,
             updated_at=NOW,
         )
-        self.take(
-            PressAction,
-            author=author(agent),
-            action=action,
-            definition=rules,
-            parameters=given,
-            version=version,
-        )
+        asked = {"action": action, "definition": rules, "parameters": given, "version": version}
+        self.take(PressAction, author=author(agent), **asked)
         return self.ledger.actions[action_id]
 
     def move(self, action: Action, cause: Cause, by: UUID | None = None, **more: Any) -> Action:

@@ -34,6 +34,10 @@ LOST = (
 )
 
 JSONB_VERSION = b"\x01"
+IDLE_S = 5.0
+"""A process that stands still in the middle of a transaction holds the rows of its users, and whoever else writes for
+one of them waits. After this long PostgreSQL ends its connection; it will find out when it goes on. Below the time in
+which every request is answered (gateway/connection.py)."""
 
 
 class Session:
@@ -68,8 +72,13 @@ class Database:
         self._queries = {query.name: query.sql for query in load_queries().values()}
 
     @classmethod
-    async def connect(cls, url: str, *, min_connections: int = 2, max_connections: int = 12) -> Database:
-        """Open the pool. Raises whatever asyncpg raises if the first connection fails."""
+    async def connect(
+        cls, url: str, *, min_connections: int = 2, max_connections: int = 12, idle_s: float = IDLE_S
+    ) -> Database:
+        """Open the pool. `idle_s`: how long a transaction may stand still.
+
+        Raises whatever asyncpg raises if the first connection fails.
+        """
         pool = await asyncpg.create_pool(
             url,
             min_size=min_connections,
@@ -80,7 +89,12 @@ class Database:
             max_inactive_connection_lifetime=300,
             statement_cache_size=500,
             max_cached_statement_lifetime=0,
-            server_settings={"application_name": "deskbell", "timezone": "UTC", "jit": "off"},
+            server_settings={
+                "application_name": "deskbell",
+                "timezone": "UTC",
+                "jit": "off",
+                "idle_in_transaction_session_timeout": str(int(idle_s * 1000)),
+            },
         )
         return cls(pool)
 

@@ -14,12 +14,15 @@ import pytest
 from server.domain.errors import DomainError, Unavailable
 from server.domain.intents import Rate
 from server.domain.numbering import Numbered
+from server.storage import people
 from server.storage import writer as writer_module
+from server.storage.database import Database
 from tests.server.storage.world import World, log_of, seqs_of, world_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from server.domain.intents import Post
     from server.storage.database import Session
     from tests.support.postgres import PostgresForTests
 
@@ -231,3 +234,23 @@ def losing_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
         assert left <= 0
 
     return block
+
+
+async def test_a_node_that_stands_still_lets_go_of_its_users(world: World, database_url: str) -> None:
+    user_id = await world.user()
+    conversation_id, _ = await world.open(user_id)
+    frozen = await Database.connect(database_url, min_connections=1, max_connections=1, idle_s=0.3)
+    try:
+        with pytest.raises(Unavailable):  # when it goes on
+            async with frozen.transaction() as held:
+                outcome = await _write_while_held(world, held, world.post(user_id, conversation_id))
+    finally:
+        await frozen.close()
+    assert outcome.seq == 3
+
+
+async def _write_while_held(world: World, held: Session, post: Post) -> Numbered:
+    """Somebody holds the user, and does nothing."""
+    assert await people.lock(held, post.app_id, post.user_id)
+    async with asyncio.timeout(10):
+        return await world.writer.append_one(post)

@@ -47,13 +47,13 @@ async def begin(house: House, user: EndUser, history: str, hello: frames.Hello) 
 class Pump:
     """Reads the log for one connection wherever hints are not enough: after `hello`, after a gap, after a full window.
 
-    At most one run at a time; whatever asks for one meanwhile makes it look once more.
+    At most one run at a time; whatever asks for one meanwhile makes it look once more. It is told the connection each
+    time: two that know each other are freed only when somebody looks for cycles, which is rarely.
     """
 
-    __slots__ = ("_again", "_connection", "_running", "_waiting")
+    __slots__ = ("_again", "_running", "_waiting")
 
-    def __init__(self, connection: UserConnection) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
         self._running = False
         self._again = False
         self._waiting = False
@@ -62,36 +62,35 @@ class Pump:
         """The window is full: go on when the reader has acknowledged."""
         self._waiting = True
 
-    def acked(self) -> None:
+    def acked(self, connection: UserConnection) -> None:
         """The reader has acknowledged something: read on once half of its window is free, not for every event."""
-        cursor = self._connection.session.cursor
+        cursor = connection.session.cursor
         if (
             self._waiting
             and cursor is not None
             and cursor.offered - cursor.acked <= cursor.max_events // 2
             and cursor.unacked_bytes <= cursor.max_bytes // 2
         ):
-            self.run()
+            self.run(connection)
 
-    def run(self) -> None:
+    def run(self, connection: UserConnection) -> None:
         """Read on until the reader has everything or its window is full."""
         if self._running:
             self._again = True
             return
         self._running = True
-        self._connection.house.tasks.start("resume", self._run, restart=False)
+        connection.house.tasks.start("resume", lambda: self._run(connection), restart=False)
 
-    async def _run(self) -> None:
+    async def _run(self, connection: UserConnection) -> None:
         try:
-            while not self._connection.closed and await self._read():
+            while not connection.closed and await self._read(connection):
                 pass
         finally:
             self._running = False
 
-    async def _read(self) -> bool:
+    async def _read(self, connection: UserConnection) -> bool:
         """One page. Returns whether to read on."""
-        connection, house = self._connection, self._connection.house
-        cursor = connection.session.cursor
+        house, cursor = connection.house, connection.session.cursor
         key = connection.key
         if cursor is None or key is None or connection.session.state is ServerState.CLOSED:
             return False

@@ -83,7 +83,7 @@ class UserConnection(Connection[ServerSession]):
         self.auth_gen = 0
         self.history: str | None = None
         self._replaced_by: tuple[int, int] = (0, 0)
-        self._pump = Pump(self)
+        self._pump = Pump()
 
     # -- frames --------------------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class UserConnection(Connection[ServerSession]):
         )
         if self._replaced_by > hold:
             self.replaced(self._replaced_by)
-        self._pump.run()
+        self._pump.run(self)
 
     def _gone(self) -> bool:
         """The socket ended while something was awaited."""
@@ -216,7 +216,7 @@ class UserConnection(Connection[ServerSession]):
     def _ack(self, frame: frames.Ack) -> None:
         if self.key is not None and self.device_id is not None:
             self.house.acks.note(*self.key, self.device_id, frame.usn)
-            self._pump.acked()
+            self._pump.acked(self)
 
     def _read(self, frame: frames.Read) -> MarkRead:
         place = self._place(frame.conversation)
@@ -285,11 +285,11 @@ class UserConnection(Connection[ServerSession]):
         So it is when its numbers are of another history than the cursor: only the log says which of the two is over.
         """
         if self.history != history and self.history is not None:
-            self._pump.run()
+            self._pump.run(self)
             return
         judgement = self.offer_from_log(event)
         if judgement is Judgement.GAP:
-            self._pump.run()
+            self._pump.run(self)
         elif judgement is Judgement.FULL:
             self._pump.wait()
 
@@ -335,7 +335,7 @@ class UserConnection(Connection[ServerSession]):
             self.revoked(standing.auth_gen)
         elif standing.usn > cursor.offered:
             if cursor.room:
-                self._pump.run()
+                self._pump.run(self)
             else:
                 self._pump.wait()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ import pytest
 from sdk_protocol import frames
 from sdk_protocol.bodies import Text
 from sdk_protocol.codec import MSGPACK
+from server.gateway.user_connection import UserConnection
 from tests.server.gateway.phone import Phone, answer, hello_with, house_on
 
 if TYPE_CHECKING:
@@ -329,3 +331,22 @@ async def test_nothing_of_a_new_history_reaches_an_old_cursor_before_the_sweep(h
     await listener.until(lambda: listener.code() is not None)
     assert listener.code() == 4000
     assert len(listener.events) == 2, "usn 3 of the new history is not the event after usn 2 of the old one"
+
+
+async def test_a_socket_that_is_gone_is_freed_without_a_search_for_cycles(house: House) -> None:
+    """That search is rare (server/cli/memory.py): what it would have to find stays in memory for long."""
+    phone = await house.phone()
+    conversation = uuid4()
+    await phone.ask(lambda ref: frames.Open(ref=ref, conversation=conversation))
+    gc.disable()
+    try:
+        before = _connections()
+        phone.hang_up()
+        phone.connection = None
+        await phone.until(lambda: _connections() == before - 1)
+    finally:
+        gc.enable()
+
+
+def _connections() -> int:
+    return sum(type(each) is UserConnection for each in gc.get_objects())

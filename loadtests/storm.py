@@ -11,6 +11,8 @@ import argparse
 import asyncio
 import json
 import random
+import time
+import urllib.error
 import urllib.request
 from typing import Any
 from uuid import uuid4
@@ -60,7 +62,7 @@ class Returning:
 
 
 def write(to: target.Target, external_id: str) -> None:
-    """A message of the app's server."""
+    """A message of the app's server, tried again for as long as the node asks for that."""
     request = urllib.request.Request(
         f"{to.url}/v1/users/{external_id}/messages",
         data=json.dumps({"body": {"kind": "text", "text": "Your ride is on its way"}}).encode(),
@@ -70,8 +72,15 @@ def write(to: target.Target, external_id: str) -> None:
             "Idempotency-Key": str(uuid4()),
         },
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        answer.read()
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                answer.read()
+                return
+        except urllib.error.HTTPError as busy:
+            if busy.code not in (429, 503):
+                raise
+            time.sleep(float(busy.headers.get("Retry-After", "1")))
 
 
 async def load(to: target.Target, options: argparse.Namespace) -> dict[str, Any]:

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from server.tasks import Tasks
     from server.telemetry import Metrics
 
-LANES = 1
-"""Who waits together is written together: a second lane had batches half as large, 15 % more CPU a message on both
-sides, and nothing more got through (docs/performance.md)."""
+LANES = 2
+"""While PostgreSQL works on one batch the other is numbered. With one lane a message takes a fifth less CPU on both
+sides, and a third less gets through the writer (docs/performance.md)."""
 BATCH = 300
 MOST_WAITING = 20_000
 PATIENCE_S = 7.0

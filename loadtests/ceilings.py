@@ -91,7 +91,7 @@ async def bare_accepts(transport: str, sockets: int) -> float:
             some = [Bouncer(_FRAME, 0.0) for _ in range(min(100, sockets - start))]
             await asyncio.gather(*[ws_connect(lambda bouncer=bouncer: bouncer, url) for bouncer in some])
             await asyncio.gather(*[bouncer.over.wait() for bouncer in some])
-        return sockets / (meters.cpu_of(pid) - before)
+        return sockets / meters.spent(pid, before)
 
 
 async def bare_echo(transport: str, sockets: int, seconds: float) -> float:
@@ -103,7 +103,7 @@ async def bare_echo(transport: str, sockets: int, seconds: float) -> float:
         for bouncer in bouncers:
             await ws_connect(lambda bouncer=bouncer: bouncer, url)
         await asyncio.gather(*[bouncer.over.wait() for bouncer in bouncers])
-        return sum(bouncer.bounced for bouncer in bouncers) / (meters.cpu_of(pid) - before)
+        return sum(bouncer.bounced for bouncer in bouncers) / meters.spent(pid, before)
 
 
 _FRAME = b'{"t":"send","ref":1,"conversation":"%s","id":"%s","body":{"kind":"text","text":"%s"}}' % (

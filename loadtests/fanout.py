@@ -157,7 +157,7 @@ async def bare(transport: str, options: argparse.Namespace) -> float:
             watchers[0].socket.send(WSMsgType.TEXT, frame)
             await around.over()
             events += 1
-        return float(events * options.watchers) / max(meters.cpu_of(process.pid) - before, 0.01)
+        return float(events * options.watchers) / meters.spent(process.pid, before)
     finally:
         process.kill()
         await process.wait()

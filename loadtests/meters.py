@@ -50,8 +50,13 @@ def cost(root: int) -> Cost:
     return Cost(server, postgres)
 
 
+def spent(pid: int, before: float) -> float:
+    """CPU seconds of a process since `cpu_of` said `before`, at least one tick: a short run may fit between two."""
+    return max(cpu_of(pid) - before, 1 / TICK)
+
+
 def cpu_of(pid: int) -> float:
-    """User and system seconds of one process."""
+    """User and system seconds of one process, in ticks of the kernel (10 ms)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except OSError:

@@ -65,6 +65,7 @@ class Phone(WSListener):
         self.on_ok: Callable[[int], None] = lambda _ref: None
         self.live = asyncio.Event()
         self.closed = asyncio.Event()
+        self.closed_with = ""
         self._news = asyncio.Event()
         self._socket: WSTransport | None = None
         self._unacked = 0
@@ -88,12 +89,17 @@ class Phone(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.TEXT:
-            self._hear(_decode(frame.get_payload_as_bytes()))
+            if transport is self._socket:
+                self._hear(_decode(frame.get_payload_as_bytes()))
         elif frame.msg_type == WSMsgType.CLOSE:
+            if transport is self._socket:
+                self.closed_with = f"{frame.get_close_code()} {frame.get_close_message()!r}"
             transport.send_close(frame.get_close_code())
             transport.disconnect()
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        if transport is not self._socket:
+            return  # one given up before, or never open: another has taken its place
         self._socket = None
         self.live.clear()
         self.closed.set()

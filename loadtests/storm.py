@@ -60,6 +60,23 @@ class Returning:
             else:
                 return
 
+    async def settle(self) -> None:
+        """Come, and open a conversation: again, under the same id, if the socket was lost in between."""
+        conversation = str(uuid4())
+        while self.phone.usn < OPENED:
+            await self.come()
+            self.phone.open(conversation)
+            arrived = asyncio.ensure_future(self.phone.reached(OPENED))
+            lost = asyncio.ensure_future(self.phone.closed.wait())
+            async with asyncio.timeout(WITHIN_S):
+                await asyncio.wait([arrived, lost], return_when=asyncio.FIRST_COMPLETED)
+            for waiting in (arrived, lost):
+                waiting.cancel()
+            if not self.phone.usn:
+                self.phone.mistakes.note(
+                    f"{self.external_id} lost its socket while it opened: {self.phone.closed_with}"
+                )
+
 
 def write(to: target.Target, external_id: str) -> None:
     """A message of the app's server, tried again for as long as the node asks for that."""
@@ -89,11 +106,7 @@ async def load(to: target.Target, options: argparse.Namespace) -> dict[str, Any]
     for start in range(0, len(everybody), AT_ONCE):
         some = everybody[start : start + AT_ONCE]
         await asyncio.gather(*[each.come() for each in some])
-        for each in some:
-            each.phone.open(str(uuid4()))
-        for each in some:
-            async with asyncio.timeout(60):
-                await each.phone.reached(OPENED)
+        await asyncio.gather(*[each.settle() for each in some])
         progress(f"{start + len(some):,} of {len(everybody):,} connected")
     for each in everybody:
         each.knocks = each.refused = 0

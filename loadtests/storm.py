@@ -105,9 +105,9 @@ async def load(to: target.Target, options: argparse.Namespace) -> dict[str, Any]
     everybody = [Returning(to, f"storm-{number}", mistakes, rng) for number in range(options.sockets)]
     for start in range(0, len(everybody), AT_ONCE):
         some = everybody[start : start + AT_ONCE]
-        await asyncio.gather(*[each.come() for each in some])
         await asyncio.gather(*[each.settle() for each in some])
         progress(f"{start + len(some):,} of {len(everybody):,} connected")
+    again = sum(each.knocks - each.refused - 1 for each in everybody)
     for each in everybody:
         each.knocks = each.refused = 0
     told = rng.sample(everybody, int(len(everybody) * options.told))
@@ -140,6 +140,7 @@ async def load(to: target.Target, options: argparse.Namespace) -> dict[str, Any]
     knocks = sum(each.knocks for each in everybody)
     return {
         "sockets": len(everybody),
+        "connected again in the set-up": again,
         "sockets/s": round(len(everybody) / max(times)),
         "back after ms": report.percentiles(times),
         "knocks refused with 503": sum(each.refused for each in everybody),

@@ -85,6 +85,7 @@ def test_everybody_comes_back(tmp_path: Path) -> None:
         figures=tmp_path / "figures.json",
     )
     assert (found["mistakes"], found["first mistakes"]) == (0, [])
+    assert found["connected again in the set-up"] == 0
     assert found["knocks refused with 503"] > 0
     assert found["knocks a phone"] > 1
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from server.domain.webhook import TYPES
+from server.outgoing.interface import Unreachable
 from tests.support.services import World, running_services
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from server.storage.webhooks import Delivery
 
 URL = "https://hooks.kestrel.example/deskbell"
+DOWN = Unreachable(reason="no connection", sent=False)
+DAY = 86_400.0
 
 
 @dataclass
